@@ -1,0 +1,67 @@
+# Both commands of the README work from a clean clone; what is done already is skipped.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+
+UV_VERSION := 0.13.9
+PYTHON := .venv/bin/python
+UV := .tools/bin/uv
+READY := .venv/.ready
+# The first python3.10 that really starts: a pyenv shim may be on the PATH without a version behind it.
+PYTHON310 = $(shell for p in python3.10 $$(ls -d "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.10.*/bin/python3.10 2>/dev/null); do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 10))' 2>/dev/null && { "$$p" -c 'import sys; print(sys.executable)'; break; }; done)
+
+run_arguments = $(if $(UNLABELED),--unlabeled "$(UNLABELED)") $(if $(LABELED),--labeled "$(LABELED)") \
+	$(if $(TEST),--test "$(TEST)") $(if $(OUTPUT),--output "$(OUTPUT)") $(if $(CONFIG),--config "$(CONFIG)") \
+	$(foreach setting,$(SET),--set "$(setting)") $(if $(FROM),--from "$(FROM)") $(if $(TO),--to "$(TO)")
+
+.PHONY: help
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
+
+.PHONY: local-run
+local-run: $(READY)  ## the whole pipeline here: [UNLABELED= LABELED= TEST= OUTPUT= CONFIG= SET="field=value ..." FROM= TO=]
+	@$(PYTHON) -m pipeline run $(run_arguments)
+
+.PHONY: test
+test: $(READY) lint  ## lint and all tests, the browser's too
+	@command -v chromium chromium-browser google-chrome >/dev/null || bash tests/install_chromium.sh
+	@$(PYTHON) -m pytest -n 2 --dist loadfile
+
+.PHONY: lint
+lint: $(READY)  ## style, formatting, generated documentation
+	@.venv/bin/ruff check --quiet .
+	@.venv/bin/ruff format --quiet --check . || { echo "formatting differs: run make format"; exit 1; }
+	@$(PYTHON) -m pipeline config --markdown | diff -q - docs/configuration.md >/dev/null \
+		|| { echo "docs/configuration.md is out of date: run make docs"; exit 1; }
+
+.PHONY: format
+format: $(READY)  ## format the code
+	@.venv/bin/ruff check --quiet --fix . ; .venv/bin/ruff format .
+
+.PHONY: docs
+docs: $(READY)  ## write what the documentation takes from the code
+	@$(PYTHON) -m pipeline config --markdown > docs/configuration.md
+
+.PHONY: bench-ingestion
+bench-ingestion: $(READY)  ## images ingested a second, beside a bare decoding loop
+	@$(PYTHON) tests/benchmarks/ingestion.py
+
+.PHONY: environment
+environment: $(READY)  ## Python 3.10, locked dependencies, compiled bytecode
+
+# Bytecode is compiled once here: it halves the import time of each run.
+$(READY): pyproject.toml uv.lock | $(UV)
+	@test -n "$(PYTHON310)" || { echo "Python 3.10 is needed (TFX 1.16 runs on no newer one): 'pyenv install 3.10', or put python3.10 on the PATH"; exit 1; }
+	@echo "installing the locked environment into .venv (3.5 GB, a minute or two) ..."
+	@UV_COMPILE_BYTECODE=1 UV_PYTHON_DOWNLOADS=never $(UV) sync --quiet --locked --python "$(PYTHON310)"
+	@touch $@
+
+$(UV):
+	@echo "installing uv into .tools ..."
+	@{ python3 -m venv .tools || "$(PYTHON310)" -m venv .tools; } >/dev/null 2>&1 \
+		|| { echo "a Python 3 with venv is needed to install uv: 'apt-get install python3-venv', or pyenv"; exit 1; }
+	@.tools/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+
+.PHONY: clean
+clean:  ## remove the environment; runs stay
+	@rm -rf .venv .tools

@@ -1,0 +1,1 @@
+"""Stops the run when stock ExampleValidator found the examples unfit, and says why in words."""

@@ -1,0 +1,31 @@
+"""Artifact types that TFX has no standard type for.
+
+Vertex finds a type by importing the part of TYPE_NAME before the dot and asking it for the rest; hence
+`components.<Class>`. It refuses declared properties, so none has any: details are files or custom properties.
+"""
+
+from tfx.types import artifact
+
+
+class IngestSummary(artifact.Artifact):
+    """`summary.json`: read, kept, duplicate, rejected of each source; `rejects.jsonl`: what, and why."""
+
+    TYPE_NAME = "components.IngestSummary"
+
+
+class LabelFractions(artifact.Artifact):
+    """`manifest.json`: the keys chosen for each fraction, with the counts of each class."""
+
+    TYPE_NAME = "components.LabelFractions"
+
+
+class ProbeResults(artifact.Artifact):
+    """`rows.json`, `classes.json` and `embeddings.npz` of the frozen encoder's probes."""
+
+    TYPE_NAME = "components.ProbeResults"
+
+
+class PipelineReport(artifact.Artifact):
+    """`report.html`, whole in one file, and `metrics.json` for programs."""
+
+    TYPE_NAME = "components.PipelineReport"

@@ -1,0 +1,164 @@
+"""What needs to see more than one image: equal contents, equal keys, rows that fit several images."""
+
+import dataclasses
+import hashlib
+import itertools
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from components.image_example_gen import names, summary
+
+# Hex digits of the content's hash that tell images with one key apart.
+_SUFFIX_DIGITS = 8
+
+
+class Record(NamedTuple):
+    """A decoded image on its way from reader to writer."""
+
+    sha256: str
+    source: str
+    labeled: bool
+    split: str
+    uri: str
+    key: str
+    label: str | None
+    # The manifest's row that fits by its base name only, if one does.
+    loose_row: str | None
+    data: bytes
+    width: int
+    height: int
+    format: str
+    source_format: str
+
+
+class Claim(NamedTuple):
+    """A name and who claims it: a key by an image's content, or a manifest's row by an image's key."""
+
+    # '' for a key, else the source whose manifest has the row.
+    source: str
+    name: str
+    claimant: str
+    exact: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Contested:
+    """Names with more than one claimant, and how many rows of each source's manifest were used."""
+
+    keys: frozenset[str] = frozenset()
+    rows: frozenset[tuple[str, str]] = frozenset()
+    matched_rows: tuple[tuple[str, int], ...] = ()
+
+
+def find_contested(claims: Iterable[Claim]) -> Contested:
+    """Finds keys that several contents claim, and rows whose base name fits several images."""
+    claimants: dict[tuple[str, str], set[str]] = {}
+    exact: set[tuple[str, str]] = set()
+    for claim in claims:
+        name = (claim.source, claim.name)
+        claimants.setdefault(name, set()).add(claim.claimant)
+        if claim.exact and claim.source:
+            exact.add(name)
+    matched: dict[str, int] = {}
+    for source, _ in claimants:
+        if source:
+            matched[source] = matched.get(source, 0) + 1
+    contested = {name for name, by in claimants.items() if len(by) > 1}
+    return Contested(
+        keys=frozenset(name for source, name in contested if not source),
+        # A row that names one image exactly is not also meant for others of the same base name.
+        rows=frozenset(name for name in contested | exact if name[0]),
+        matched_rows=tuple(sorted(matched.items())),
+    )
+
+
+def union(parts: Iterable[Contested]) -> Contested:
+    """Joins findings about disjoint sets of names."""
+    parts = list(parts)
+    matched: dict[str, int] = {}
+    for source, count in itertools.chain.from_iterable(part.matched_rows for part in parts):
+        matched[source] = matched.get(source, 0) + count
+    return Contested(
+        keys=frozenset().union(*(part.keys for part in parts)),
+        rows=frozenset().union(*(part.rows for part in parts)),
+        matched_rows=tuple(sorted(matched.items())),
+    )
+
+
+def held_out(key: str, fraction: float) -> bool:
+    """Says whether an image belongs to the share held out for testing; depends on nothing but its key."""
+    digest = hashlib.sha256(b"holdout:" + key.encode("utf-8", "backslashreplace")).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64 < fraction
+
+
+def settle(
+    records: Iterable[Record], contested: Contested, excluded: frozenset[str], accounts: summary.Accounts
+) -> tuple[list[Record], list[tuple[str, names.Reject]]]:
+    """Chooses one record of each content; the outcome does not depend on the order of the records.
+
+    Args:
+      records: all records of the contents they contain.
+      contested: over all records of the run.
+      excluded: hashes of contents that must not be kept, for another artifact tests on them.
+      accounts: to which kept, duplicate and rejected are added.
+
+    Returns:
+      the kept records by hash, with their final keys; the rejects, each with its source.
+    """
+    kept: list[Record] = []
+    rejects: list[tuple[str, names.Reject]] = []
+    for sha256, copies in itertools.groupby(sorted(records, key=_rank), key=lambda record: record.sha256):
+        usable = []
+        for record in copies:
+            fault = _label_fault(record, contested)
+            if fault:
+                rejects.append((record.source, names.Reject(record.uri, summary.NO_LABEL, fault)))
+            else:
+                usable.append(record)
+        known = sorted({record.label for record in usable if record.label is not None})
+        if len(known) > 1:
+            detail = f"copies of the same image are labelled {', '.join(map(repr, known))}"
+            rejects += [
+                (record.source, names.Reject(record.uri, summary.CONFLICTING_LABELS, detail)) for record in usable
+            ]
+        elif usable:
+            _count_copies(usable, accounts, is_excluded=sha256 in excluded)
+            if sha256 not in excluded:
+                kept.append(_with_final_key(usable[0], contested))
+    for source, reject in rejects:
+        accounts[source].reject(reject.uri, reject.reason)
+    return kept, rejects
+
+
+def _rank(record: Record) -> tuple:
+    """Sorts the copy that is kept first: a test image stays one, a label is not lost, then the first URI."""
+    return (record.sha256, record.split != "test", not record.labeled, record.uri, record.source)
+
+
+def _label_fault(record: Record, contested: Contested) -> str | None:
+    if not record.labeled:
+        return None
+    if record.loose_row is not None and (record.source, record.loose_row) in contested.rows:
+        return f"the manifest's row {record.loose_row!r} fits several images; give their paths"
+    return None if record.label else "no class folder, .cls file or manifest row gives it a label"
+
+
+def _count_copies(copies: list[Record], accounts: summary.Accounts, *, is_excluded: bool) -> None:
+    for number, record in enumerate(copies):
+        account = accounts[record.source]
+        if is_excluded:
+            account.duplicate += 1
+            account.duplicate_of_excluded += 1
+        elif number:
+            account.duplicate += 1
+        else:
+            account.kept += 1
+            account.splits[record.split] += 1
+            if record.labeled:
+                account.classes[record.label] += 1
+
+
+def _with_final_key(record: Record, contested: Contested) -> Record:
+    if record.key not in contested.keys:
+        return record
+    return record._replace(key=f"{record.key}-{record.sha256[:_SUFFIX_DIGITS]}")

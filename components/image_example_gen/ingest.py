@@ -1,0 +1,290 @@
+"""The Beam pipeline: work items → decoded records, grouped by content → one file a split and bucket.
+
+No TFX, no TensorFlow: this is what a Beam worker imports. Elements are few and big, since with images of 2 KB
+Beam's cost per element would outweigh the decoding.
+"""
+
+import collections
+import dataclasses
+import hashlib
+import json
+import pickle
+import posixpath
+import uuid
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from typing import BinaryIO
+
+import apache_beam as beam
+from apache_beam.io.filesystem import CompressionTypes
+from apache_beam.io.filesystems import FileSystems
+
+from components.image_example_gen import archives, decode, dedupe, labels, names, sources, summary
+from components.image_example_gen.examples import Example, read_records, serialise, write_record
+
+# A batch goes on to the writers at whichever comes first, so that a big archive is never held whole.
+_BATCH_RECORDS = 256
+_BATCH_BYTES = 32 * 2**20
+# A file may spend 8 bytes on a pixel (16-bit RGBA, not compressed) and 1 MiB on everything else.
+_BYTES_PER_PIXEL = 8
+_METADATA_BYTES = 2**20
+_CLAIMS = "claims"
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What readers and writers need to know, beside their input."""
+
+    splits: tuple[str, ...]
+    # The folder of each split, in the order of `splits`, and one for what must not outlive the run.
+    split_uris: tuple[str, ...]
+    work_uri: str
+    num_shards: int
+    max_pixels: int
+    holdout_fraction: float
+
+    @property
+    def max_bytes(self) -> int:
+        """The most bytes that are ever read of one image."""
+        return self.max_pixels * _BYTES_PER_PIXEL + _METADATA_BYTES
+
+
+@dataclasses.dataclass
+class Batch:
+    """What one reader sends to one writer."""
+
+    read: collections.Counter = dataclasses.field(default_factory=collections.Counter)
+    records: list[dedupe.Record] = dataclasses.field(default_factory=list)
+    rejects: list[tuple[str, names.Reject]] = dataclasses.field(default_factory=list)
+    excluded: list[str] = dataclasses.field(default_factory=list)
+
+
+@dataclasses.dataclass
+class Part:
+    """What one writer did."""
+
+    accounts: summary.Accounts
+    rejects: list[tuple[str, names.Reject]]
+    matched_rows: dict[str, int]
+
+
+def build(
+    pipeline: beam.Pipeline, work: Iterable[sources.Work], excluded_files: list[str], settings: Settings
+) -> None:
+    """Adds the ingestion to a Beam pipeline; `collect` returns its account once it has run.
+
+    Args:
+      pipeline: not yet run.
+      work: what to read.
+      excluded_files: TFRecords of raw Examples whose images must not be kept.
+      settings: limits and output folders.
+    """
+    # Through a file, for a million file names would not fit into a Dataflow job's description.
+    work_file = posixpath.join(settings.work_uri, "work")
+    _write_atomically(work_file, lambda file: [write_record(file, pickle.dumps(item)) for item in work])
+    outputs = (
+        pipeline
+        | "WorkFile" >> beam.Create([work_file])
+        | "ListWork" >> beam.FlatMap(_load_work)
+        | "SpreadWork" >> beam.Reshuffle()
+        | "ReadImages" >> beam.ParDo(ReadImages(settings)).with_outputs(_CLAIMS, main="batches")
+    )
+    contested = outputs[_CLAIMS] | "GroupClaims" >> beam.GroupByKey() | "Contested" >> beam.Map(_contested)
+    # Every writer must run, though no image fall to it, so that all shards exist.
+    nothing = pipeline | "NoImages" >> beam.Create(_to_buckets([Batch()] * settings.num_shards), reshuffle=False)
+    inputs = [outputs["batches"], nothing]
+    if excluded_files:
+        inputs.append(
+            pipeline
+            | "ExcludedFiles" >> beam.Create(excluded_files)
+            | "ReadExcluded" >> beam.FlatMap(_read_excluded, settings)
+        )
+    _ = (
+        inputs
+        | "AllBatches" >> beam.Flatten()
+        | "GroupByContent" >> beam.GroupByKey()
+        | "WriteShard" >> beam.Map(_write_shard, settings, beam.pvalue.AsList(contested))
+    )
+
+
+def collect(settings: Settings) -> Iterator[Part]:
+    """Yields what the writers of a finished run report."""
+    for bucket in range(settings.num_shards):
+        with sources.open_bytes(_part_uri(settings, bucket)) as file:
+            yield pickle.load(file)
+
+
+def rejects_json(rejects: Iterable[tuple[str, names.Reject]]) -> str:
+    """Returns the lines of rejects.jsonl, in an order that depends on nothing but the rejects."""
+    ordered = sorted((source, item.uri, item.reason, item.detail) for source, item in rejects)
+    return "".join(
+        json.dumps(dict(zip(("source", "uri", "reason", "detail"), row, strict=True))) + "\n" for row in ordered
+    )
+
+
+def write_text(uri: str, content: str) -> None:
+    """Writes a whole text file or none. Lone surrogates, which UTF-8 lacks, become JSON's escapes."""
+    _write_atomically(uri, lambda file: file.write(content.encode("utf-8", "backslashreplace")))
+
+
+class ReadImages(beam.DoFn):
+    """Reads and decodes the images of a work item, and deals them out by the hash of their content."""
+
+    def __init__(self, settings: Settings):
+        self._settings = settings
+
+    def process(self, element: bytes) -> Iterator[tuple[int, bytes]]:
+        work: sources.Work = pickle.loads(element)
+        batches, claims, count, size = self._start()
+        for item in sources.read(work, max_bytes=self._settings.max_bytes):
+            read = make_record(item, work.source, self._settings)
+            if isinstance(read, names.Reject):
+                batch = batches[zlib.crc32(read.uri.encode()) % self._settings.num_shards]
+                batch.rejects.append((work.source.name, read))
+            else:
+                record, record_claims = read
+                batch = batches[int(record.sha256[:8], 16) % self._settings.num_shards]
+                batch.records.append(record)
+                claims += record_claims
+                size += len(record.data)
+            batch.read[work.source.name] += 1
+            count += 1
+            if count >= _BATCH_RECORDS or size >= _BATCH_BYTES:
+                yield from self._finish(batches, claims)
+                batches, claims, count, size = self._start()
+        yield from self._finish(batches, claims)
+
+    def _start(self) -> tuple[list[Batch], list[dedupe.Claim], int, int]:
+        return [Batch() for _ in range(self._settings.num_shards)], [], 0, 0
+
+    def _finish(self, batches: list[Batch], claims: list[dedupe.Claim]) -> Iterator[tuple[int, bytes]]:
+        yield from (element for element, batch in zip(_to_buckets(batches), batches, strict=True) if batch.read)
+        by_bucket = collections.defaultdict(list)
+        for claim in claims:
+            by_bucket[zlib.crc32(claim.name.encode("utf-8", "backslashreplace")) % len(batches)].append(claim)
+        for bucket, group in by_bucket.items():
+            yield beam.pvalue.TaggedOutput(_CLAIMS, (bucket, pickle.dumps(group)))
+
+
+def make_record(
+    item: archives.Item, source: sources.Source, settings: Settings
+) -> names.Reject | tuple[dedupe.Record, list[dedupe.Claim]]:
+    """Decodes and labels a candidate; returns its record with the names it claims, or why it is rejected."""
+    if isinstance(item, names.Reject):
+        return item
+    try:
+        image = decode.canonicalise(item.data, max_pixels=settings.max_pixels)
+    except decode.UndecodableError as error:
+        return names.Reject(item.uri, error.reason, str(error))
+    key = names.key_of(item.path)
+    sha256 = hashlib.sha256(item.data).hexdigest()
+    claims = [dedupe.Claim("", key, sha256, exact=True)]
+    label, split, loose_row = None, source.split, None
+    if source.labeled:
+        match = labels.load_manifest(source.manifest).find(item.path, item.uri) if source.manifest else None
+        if match:
+            label = match.row.label
+            loose_row = match.row.name if match.by_basename else None
+            claims.append(dedupe.Claim(source.name, match.row.name, key, exact=not match.by_basename))
+        elif not source.manifest:
+            label = item.label or posixpath.basename(posixpath.dirname(item.path)) or None
+        if split == "train":
+            default = "test" if dedupe.held_out(key, settings.holdout_fraction) else "train"
+            split = (match and match.row.split) or default
+    record = dedupe.Record(
+        sha256=sha256,
+        source=source.name,
+        labeled=source.labeled,
+        split=split,
+        uri=item.uri,
+        key=key,
+        label=label,
+        loose_row=loose_row,
+        data=image.data,
+        width=image.width,
+        height=image.height,
+        format=image.format,
+        source_format=image.source_format,
+    )
+    return record, claims
+
+
+def _load_work(uri: str) -> list[bytes]:
+    with sources.open_bytes(uri) as file:
+        return list(read_records(file, max_record_bytes=2**62))
+
+
+def _to_buckets(batches: list[Batch]) -> list[tuple[int, bytes]]:
+    return [(bucket, pickle.dumps(batch)) for bucket, batch in enumerate(batches)]
+
+
+def _contested(grouped: tuple[int, Iterable[bytes]]) -> dedupe.Contested:
+    return dedupe.find_contested(claim for payload in grouped[1] for claim in pickle.loads(payload))
+
+
+def _read_excluded(uri: str, settings: Settings) -> list[tuple[int, bytes]]:
+    batches = [Batch() for _ in range(settings.num_shards)]
+    compression = CompressionTypes.GZIP if uri.endswith(".gz") else CompressionTypes.UNCOMPRESSED
+    with FileSystems.open(uri, compression_type=compression) as file:
+        for record in read_records(file, max_record_bytes=2**62):
+            sha256 = Example.FromString(record).features.feature["sha256"].bytes_list.value[0].decode()
+            batches[int(sha256[:8], 16) % settings.num_shards].excluded.append(sha256)
+    return _to_buckets(batches)
+
+
+def _write_shard(grouped: tuple[int, Iterable[bytes]], settings: Settings, contested: list[dedupe.Contested]) -> None:
+    """Settles one bucket of contents and writes its images and its part of the account."""
+    bucket, payloads = grouped
+    accounts: summary.Accounts = collections.defaultdict(summary.Account)
+    records, rejects, excluded = [], [], set()
+    for payload in payloads:
+        batch: Batch = pickle.loads(payload)
+        records += batch.records
+        rejects += batch.rejects
+        excluded.update(batch.excluded)
+        for name, count in batch.read.items():
+            accounts[name].read += count
+    for name, reject in rejects:
+        accounts[name].reject(reject.uri, reject.reason)
+    everywhere = dedupe.union(contested)
+    kept, late_rejects = dedupe.settle(records, everywhere, frozenset(excluded), accounts)
+    for split, folder in zip(settings.splits, settings.split_uris, strict=True):
+        shard = posixpath.join(folder, f"data_tfrecord-{bucket:05d}-of-{settings.num_shards:05d}")
+        mine = [record for record in kept if record.split == split]
+        _write_atomically(shard, lambda file, mine=mine: [write_record(file, _example(r)) for r in mine])
+    # Findings about rows are of the whole run; one part carries them.
+    matched = dict(everywhere.matched_rows) if bucket == 0 else {}
+    part = Part(dict(accounts), rejects + late_rejects, matched)
+    _write_atomically(_part_uri(settings, bucket), lambda file: file.write(pickle.dumps(part)))
+
+
+def _example(record: dedupe.Record) -> bytes:
+    values = {
+        "image_bytes": record.data,
+        "key": _utf8(record.key),
+        "source_uri": _utf8(record.uri),
+        "sha256": record.sha256.encode(),
+        "width": record.width,
+        "height": record.height,
+        "format": record.format.encode(),
+        "source_format": record.source_format.encode(),
+    }
+    if record.labeled:
+        values["label"] = _utf8(record.label)
+    return serialise(values)
+
+
+def _utf8(words: str) -> bytes:
+    return words.encode("utf-8", "backslashreplace")
+
+
+def _part_uri(settings: Settings, bucket: int) -> str:
+    return posixpath.join(settings.work_uri, f"part-{bucket:05d}")
+
+
+def _write_atomically(uri: str, write: Callable[[BinaryIO], object]) -> None:
+    """A retried or rival attempt at the same file never shows a half-written one."""
+    attempt = f"{uri}.{uuid.uuid4().hex}"
+    with FileSystems.create(attempt, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+        write(file)
+    FileSystems.rename([attempt], [uri])

@@ -1,0 +1,248 @@
+"""What the user points at → work items: lists of files, and archives, each for one worker at a time."""
+
+import dataclasses
+import glob
+import json
+import os
+import posixpath
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from apache_beam.io.filesystem import CompressionTypes, FileSystem
+from apache_beam.io.filesystems import FileSystems
+
+from components.image_example_gen import archives, labels, names
+
+# Big enough that Beam's cost per element vanishes, small enough that two workers share 1,000 files evenly.
+FILES_PER_WORK = 256
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """One folder, file or glob of images; `manifest` is the one in use, explicit or found."""
+
+    name: str
+    path: str
+    split: str
+    labeled: bool
+    manifest: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """A file of a source: `path` is relative to the source's root; `class_path` is that of its `.cls` file."""
+
+    path: str
+    class_path: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """Files under one root that one worker reads; `kind` is 'files', 'tar', 'zip', 'tfrecords' or 'rejects'."""
+
+    source: Source
+    root: str
+    kind: str
+    entries: tuple[Entry | names.Reject, ...]
+
+
+def parse_sources(text: str) -> list[Source]:
+    """Reads the `sources` parameter.
+
+    Raises:
+      ValueError: for JSON that is not a non-empty list of sources with the documented fields.
+    """
+    try:
+        parsed = json.loads(text)
+        sources = [Source(**{**item, "labeled": bool(item["labeled"])}) for item in parsed]
+    except (json.JSONDecodeError, TypeError, KeyError) as error:
+        raise ValueError(
+            f"sources: {text[:200]!r} is not a JSON list of objects with name, path, split, labeled and "
+            f"optionally manifest ({error})."
+        ) from error
+    if not sources or len({source.name for source in sources}) < len(sources):
+        raise ValueError(f"sources: give at least one, each with a name of its own; received {text[:200]!r}.")
+    for source in sources:
+        if source.split not in ("train", "test"):
+            raise ValueError(f"sources: split of {source.name!r} is {source.split!r}; use 'train' or 'test'.")
+    return sources
+
+
+def plan(source: Source) -> tuple[Source, list[Work]]:
+    """Lists a source's files and finds its manifest.
+
+    Returns:
+      the source with its manifest, and its work; what lies in files of several archives is not looked into.
+
+    Raises:
+      ValueError: when the path does not exist or matches nothing.
+    """
+    root, found = _list(source.path)
+    files = sorted(item for item in found if isinstance(item, str))
+    rejects = sorted((item for item in found if not isinstance(item, str)), key=lambda item: item.uri)
+    manifest = _find_manifest(source, root, files)
+    source = dataclasses.replace(source, manifest=manifest if source.labeled else None)
+    classes = {names.stem(path): path for path in files if names.suffix(path) == names.CLASS_SUFFIX}
+
+    work: list[Work] = []
+    plain: list[Entry | names.Reject] = []
+    for path in files:
+        kind = names.archive_kind(path)
+        if _join(root, path) == manifest or names.suffix(path) == names.CLASS_SUFFIX:
+            continue
+        if kind:
+            work.append(Work(source, root, kind, (Entry(path),)))
+        else:
+            plain.append(Entry(path, classes.get(names.stem(path)) if source.labeled else None))
+    for start in range(0, len(plain), FILES_PER_WORK):
+        work.append(Work(source, root, "files", tuple(plain[start : start + FILES_PER_WORK])))
+    if rejects:
+        work.append(Work(source, root, "rejects", tuple(rejects)))
+    if not work:
+        raise ValueError(f"{source.name}: {source.path} holds no files. Point it at a folder or archive of images.")
+    return source, work
+
+
+def read(work: Work, *, max_bytes: int) -> Iterator[archives.Item]:
+    """Yields everything that a work item holds, each as a candidate or a reject."""
+    readers = {"tar": archives.read_tar, "zip": archives.read_zip}
+    # Looked up once, not per file: finding it costs as much as opening a small image.
+    filesystem = FileSystems.get_filesystem(work.root)
+    for entry in work.entries:
+        if isinstance(entry, names.Reject):
+            yield entry
+            continue
+        full = _join(work.root, entry.path)
+        uri = names.text(full)
+        if work.kind == "files":
+            yield _read_file(filesystem, full, entry, work.root, max_bytes)
+        elif work.kind == "tfrecords":
+            yield from archives.read_tfrecords(lambda full=full: open_bytes(full), uri, max_bytes=max_bytes)
+        else:
+            # A manifest outranks `.cls` members, which then need not be looked for.
+            want_classes = work.source.labeled and work.source.manifest is None
+            yield from readers[work.kind](
+                lambda full=full: open_bytes(full), uri, max_bytes=max_bytes, want_classes=want_classes
+            )
+
+
+def open_bytes(path: str) -> BinaryIO:
+    """Opens a local or remote file for reading as it is, whatever its suffix says of compression."""
+    return FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
+
+
+def _read_file(filesystem: FileSystem, full: str, entry: Entry, root: str, max_bytes: int) -> archives.Item:
+    uri = names.text(full)
+    try:
+        with filesystem.open(full, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+            data = archives.read_limited(file, max_bytes)
+        label = None
+        if entry.class_path:
+            with open_bytes(_join(root, entry.class_path)) as file:
+                label = archives.class_text(file.read(archives.MAX_CLASS_BYTES)) or None
+    except OSError as error:
+        return names.Reject(uri, "unreadable", names.text(str(error)))
+    if len(data) > max_bytes:
+        return archives.too_large(uri, len(data), max_bytes)
+    return archives.Candidate(uri, names.text(entry.path), data, label)
+
+
+def _list(path: str) -> tuple[str, list[str | names.Reject]]:
+    """Returns the root and, relative to it, the files under a folder, in a glob, or beside a manifest."""
+    remote = "://" in path
+    if not remote:
+        path = os.path.abspath(path)
+        if Path(path).is_dir():
+            return path, list(_walk(path))
+    elif not _match(path):
+        inside = _match(path.rstrip("/") + "/**")
+        if inside:
+            return path.rstrip("/"), _relative(path.rstrip("/"), inside)
+    if names.suffix(path) in names.MANIFEST_SUFFIXES and _match(path):
+        return _list(posixpath.dirname(path))
+    matched = [path] if not remote and Path(path).is_file() else _match(path)
+    if not matched:
+        raise ValueError(f"{path} does not exist or matches no file. Give a file, a folder or a glob of images.")
+    root = posixpath.dirname(path)
+    while glob.has_magic(root):
+        root = posixpath.dirname(root)
+    if remote:
+        return root, _relative(root, matched)
+    return root, [_checked(full, root) for full in matched if not names.is_hidden(full[len(root) + 1 :])]
+
+
+def _match(pattern: str) -> list[str]:
+    return [found.path for found in FileSystems.match([pattern])[0].metadata_list]
+
+
+def _relative(root: str, paths: list[str]) -> list[str]:
+    # An object whose name ends in a slash is how consoles fake an empty folder.
+    relative = (path[len(root) + 1 :] for path in paths if not path.endswith("/"))
+    return [path for path in relative if not names.is_hidden(path)]
+
+
+def _walk(root: str) -> Iterator[str | names.Reject]:
+    """Yields the files under a local folder; links to folders are never entered, so no loop is."""
+    folders = [root]
+    while folders:
+        with os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                if names.is_hidden(entry.name):
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(entry.path)
+                elif entry.is_file(follow_symlinks=False):
+                    yield entry.path[len(root) + 1 :]
+                else:
+                    yield _checked(entry.path, root)
+
+
+def _checked(full: str, root: str) -> str | names.Reject:
+    """Lets a file pass, or a link to a file within the root; a link out could read anything on the machine."""
+    uri = names.text(full)
+    target = os.path.realpath(full)
+    if Path(full).is_symlink() and not target.startswith(os.path.realpath(root) + os.sep):
+        return names.Reject(uri, "link", f"leads out of the source's folder, to {names.text(target)}")
+    try:
+        mode = Path(full).stat().st_mode
+    except OSError as error:
+        return names.Reject(uri, "unreadable", names.text(str(error)))
+    if stat.S_ISREG(mode):
+        return full[len(root) + 1 :]
+    return names.Reject(uri, "not_a_file", "a link to a folder, a device or a pipe; it is not followed")
+
+
+def _find_manifest(source: Source, root: str, files: list[str]) -> str | None:
+    if source.manifest:
+        return source.manifest if "://" in source.manifest else os.path.abspath(source.manifest)
+    path = source.path if "://" in source.path else os.path.abspath(source.path)
+    if names.suffix(path) in names.MANIFEST_SUFFIXES:
+        return path
+    if not source.labeled:
+        return None
+    is_folder = root == path.rstrip("/")
+    beside = files if is_folder else _siblings(root)
+    wanted = [f"labels{end}" for end in names.MANIFEST_SUFFIXES]
+    if not is_folder:
+        base = posixpath.basename(path)
+        plain = base.removesuffix(".gz").rpartition(".")[0] if names.archive_kind(base) else names.stem(base)
+        wanted += [f"{plain}{end}" for end in names.MANIFEST_SUFFIXES]
+    for name in wanted:
+        if name in beside:
+            return _join(root, name)
+    lone = [p for p in beside if "/" not in p and names.suffix(p) in names.MANIFEST_SUFFIXES]
+    if is_folder and len(lone) == 1 and labels.is_manifest(_join(root, lone[0])):
+        return _join(root, lone[0])
+    return None
+
+
+def _siblings(root: str) -> list[str]:
+    if "://" in root:
+        return [path[len(root) + 1 :] for path in _match(posixpath.join(root, "*"))]
+    return os.listdir(root)
+
+
+def _join(root: str, path: str) -> str:
+    return f"{root.rstrip('/')}/{path}"

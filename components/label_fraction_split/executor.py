@@ -1,0 +1,173 @@
+"""Two Beam passes over the labelled examples: the first lists keys by class, the second writes the chosen examples.
+
+The choice lies between them, in this process, so that its errors reach the user as they are and not wrapped by a
+worker. Only keys are shuffled; image bytes go from file to file.
+"""
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import apache_beam as beam
+import tensorflow as tf
+from tfx import types
+from tfx.components.util import examples_utils
+from tfx.dsl.components.base import base_beam_executor
+from tfx.dsl.io import fileio
+from tfx.proto import example_gen_pb2
+from tfx.types import artifact_utils
+
+from components.label_fraction_split.inventory import TRAIN_SPLIT, ClassKeys, ordered_classes
+from components.label_fraction_split.selection import fraction_split_name, hash_rank, parse_fractions, select
+
+TEST_SPLIT = "test"
+MANIFEST_FILE = "manifest.json"
+_INVENTORY_FILE = "inventory.jsonl"
+
+# label → hash of the last chosen key
+_Boundary = dict[str, str]
+
+
+class Executor(base_beam_executor.BaseBeamExecutor):
+    """Writes the manifest of the label fractions and their examples."""
+
+    def Do(  # noqa: N802 (the name is TFX's)
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Chooses the fractions of the training labels and copies their examples, and the test split.
+
+        Args:
+          input_dict: `examples`, with the splits train and test.
+          output_dict: `manifest` and `fraction_examples`.
+          exec_properties: `fractions` and `seed`, as in LabelFractionSplit.
+
+        Raises:
+          ValueError: if the fractions are malformed, a split is missing, or a class has no training example.
+        """
+        examples = artifact_utils.get_single_instance(input_dict["examples"])
+        manifest = artifact_utils.get_single_instance(output_dict["manifest"])
+        fraction_examples = artifact_utils.get_single_instance(output_dict["fraction_examples"])
+        fractions = parse_fractions(exec_properties["fractions"])
+        seed = int(exec_properties["seed"])
+        _require_splits(examples)
+        fileio.makedirs(manifest.uri)
+
+        inventory = self._take_inventory(examples, manifest.uri)
+        classes = ordered_classes(inventory)
+        keys_by_class = {entry.label: entry.keys for entry in inventory if entry.split == TRAIN_SPLIT}
+        chosen = {fraction: select(keys_by_class, fraction, seed=seed) for fraction in fractions}
+
+        fraction_examples.split_names = artifact_utils.encode_split_names(
+            [fraction_split_name(fraction) for fraction in fractions] + [TEST_SPLIT]
+        )
+        examples_utils.set_payload_format(fraction_examples, example_gen_pb2.FORMAT_TF_EXAMPLE)
+        boundaries = {
+            fraction_split_name(fraction): {label: hash_rank(keys[-1], seed=seed) for label, keys in choice.items()}
+            for fraction, choice in chosen.items()
+        }
+        self._write_examples(examples, fraction_examples, boundaries=boundaries, seed=seed)
+        _write_json(
+            f"{manifest.uri}/{MANIFEST_FILE}",
+            {
+                "classes": classes,
+                "n_examples": sum(map(len, keys_by_class.values())),
+                "seed": seed,
+                "fractions": {
+                    str(fraction): {
+                        "counts": {label: len(choice[label]) for label in classes},
+                        "keys": {label: choice[label] for label in classes},
+                    }
+                    for fraction, choice in chosen.items()
+                },
+            },
+        )
+
+    def _take_inventory(self, examples: types.Artifact, directory: str) -> list[ClassKeys]:
+        path = f"{directory}/{_INVENTORY_FILE}"
+        with self._make_beam_pipeline() as pipeline:
+            _ = (
+                [
+                    pipeline
+                    | f"Read[{split}]" >> _read(examples, split)
+                    | f"Key[{split}]" >> beam.Map(partial(_class_and_key, split))
+                    for split in (TRAIN_SPLIT, TEST_SPLIT)
+                ]
+                | beam.Flatten()
+                | beam.GroupByKey()
+                | beam.MapTuple(_inventory_line)
+                | beam.io.WriteToText(path, num_shards=1, shard_name_template="")
+            )
+        with fileio.open(path, "r") as file:
+            inventory = [ClassKeys(**json.loads(line)) for line in file.read().splitlines()]
+        fileio.remove(path)
+        return inventory
+
+    def _write_examples(
+        self, examples: types.Artifact, output: types.Artifact, *, boundaries: dict[str, _Boundary], seed: int
+    ) -> None:
+        with self._make_beam_pipeline() as pipeline:
+            fractions = (
+                pipeline
+                | f"Read[{TRAIN_SPLIT}]" >> _read(examples, TRAIN_SPLIT)
+                | beam.FlatMap(_into_fractions, boundaries=boundaries, seed=seed).with_outputs(*boundaries)
+            )
+            for split in boundaries:
+                _ = fractions[split] | f"Write[{split}]" >> _write(output, split)
+            test = pipeline | f"Read[{TEST_SPLIT}]" >> _read(examples, TEST_SPLIT)
+            _ = test | f"Write[{TEST_SPLIT}]" >> _write(output, TEST_SPLIT)
+
+
+def _require_splits(examples: types.Artifact) -> None:
+    found = artifact_utils.decode_split_names(examples.split_names)
+    for split in (TRAIN_SPLIT, TEST_SPLIT):
+        if split not in found:
+            raise ValueError(
+                f"Label fractions need the splits {TRAIN_SPLIT!r} and {TEST_SPLIT!r}; received {found}. "
+                "Let Transform write both."
+            )
+
+
+def _read(examples: types.Artifact, split: str) -> beam.io.ReadFromTFRecord:
+    return beam.io.ReadFromTFRecord(f"{artifact_utils.get_split_uri([examples], split)}/*")
+
+
+def _write(examples: types.Artifact, split: str) -> beam.io.WriteToTFRecord:
+    prefix = f"{artifact_utils.get_split_uri([examples], split)}/data_tfrecord"
+    return beam.io.WriteToTFRecord(prefix, file_name_suffix=".gz")
+
+
+def _class_and_key(split: str, record: bytes) -> tuple[tuple[str, str, int], str]:
+    example = tf.train.Example.FromString(record)
+    return (split, _text(example, "label"), _label_index(example)), _text(example, "key")
+
+
+def _inventory_line(group: tuple[str, str, int], keys: Iterator[str]) -> str:
+    return json.dumps(dataclasses.asdict(ClassKeys(*group, keys=sorted(keys))))
+
+
+def _into_fractions(
+    record: bytes, *, boundaries: dict[str, _Boundary], seed: int
+) -> Iterator[beam.pvalue.TaggedOutput]:
+    example = tf.train.Example.FromString(record)
+    label, rank = _text(example, "label"), hash_rank(_text(example, "key"), seed=seed)
+    for split, last_rank in boundaries.items():
+        if rank <= last_rank[label]:
+            yield beam.pvalue.TaggedOutput(split, record)
+
+
+def _text(example: tf.train.Example, feature: str) -> str:
+    return example.features.feature[feature].bytes_list.value[0].decode()
+
+
+def _label_index(example: tf.train.Example) -> int:
+    return example.features.feature["label_index"].int64_list.value[0]
+
+
+def _write_json(path: str, content: dict[str, Any]) -> None:
+    with fileio.open(path, "w") as file:
+        file.write(json.dumps(content, indent=1))

@@ -1,0 +1,1 @@
+"""LinearEval: the frozen encoder's probes beside their control."""

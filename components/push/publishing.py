@@ -1,0 +1,104 @@
+"""Copies a SavedModel to its final place so that a kill at any moment leaves the whole of it or nothing."""
+
+import os
+import posixpath
+import shutil
+import uuid
+from pathlib import Path
+
+from tfx.dsl.io import fileio
+
+from components.push.fingerprint import FINGERPRINT_FILE, model_files
+
+MODEL_FILE = "saved_model.pb"
+# A leading dot hides it from servers, which look for numbers.
+_INCOMING_PREFIX = ".incoming-"
+
+
+def publish_by_rename(model_path: str, target: Path, *, fingerprint: str) -> None:
+    """Copies beside the target, flushes to disk, and renames: for file systems where a rename is atomic.
+
+    Args:
+      model_path: directory of the SavedModel, local or remote.
+      target: local directory that doesn't exist yet, in one that does.
+      fingerprint: of the model, written into the copy.
+    """
+    incoming = _incoming_beside(target)
+    for relative in model_files(model_path):
+        _copy_to_disk(posixpath.join(model_path, relative), incoming / relative)
+    _write_to_disk(fingerprint.encode(), incoming / FINGERPRINT_FILE)
+    for directory, _, _ in os.walk(incoming):
+        _flush_directory(Path(directory))
+    incoming.rename(target)
+    _flush_directory(target.parent)
+
+
+def publish_model_file_last(model_path: str, target: str, *, fingerprint: str) -> None:
+    """Copies saved_model.pb after everything else: for object stores, where a directory cannot be renamed at once.
+
+    Loaders and servers take a directory for a SavedModel when it holds that file (as tfx.components.pusher does).
+
+    Args:
+      model_path: directory of the SavedModel, local or remote.
+      target: directory that doesn't exist yet.
+      fingerprint: of the model, written beside the copy.
+    """
+    write_object(fingerprint, posixpath.join(target, FINGERPRINT_FILE))
+    last_is_model_file = sorted(model_files(model_path), key=lambda relative: relative == MODEL_FILE)
+    for relative in last_is_model_file:
+        destination = posixpath.join(target, relative)
+        fileio.makedirs(posixpath.dirname(destination))
+        fileio.copy(posixpath.join(model_path, relative), destination)
+
+
+def write_atomically(text: str, target: Path) -> None:
+    """Writes a small local file: readers see the old content or the new."""
+    incoming = _incoming_beside(target)
+    _write_to_disk(text.encode(), incoming)
+    incoming.replace(target)
+    _flush_directory(target.parent)
+
+
+def write_object(text: str, target: str) -> None:
+    """Writes a small object; stores make objects visible whole."""
+    fileio.makedirs(posixpath.dirname(target))
+    with fileio.open(target, "w") as file:
+        file.write(text)
+
+
+def remove_leftovers(directory: Path) -> None:
+    """Removes what killed pushes have left behind. Only for the holder of the directory's lock."""
+    for leftover in directory.glob(f"{_INCOMING_PREFIX}*"):
+        if leftover.is_dir():
+            shutil.rmtree(leftover)
+        else:
+            leftover.unlink()
+
+
+def _incoming_beside(target: Path) -> Path:
+    return target.with_name(f"{_INCOMING_PREFIX}{uuid.uuid4().hex}")
+
+
+def _copy_to_disk(source: str, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with fileio.open(source, "rb") as reader, target.open("wb") as writer:
+        shutil.copyfileobj(reader, writer)
+        writer.flush()
+        os.fsync(writer.fileno())
+
+
+def _write_to_disk(content: bytes, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with target.open("wb") as writer:
+        writer.write(content)
+        writer.flush()
+        os.fsync(writer.fileno())
+
+
+def _flush_directory(directory: Path) -> None:
+    """Makes the names in a directory durable, as fsync of a file doesn't."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,91 @@
+"""Top-1 accuracy of a pushed model, from nothing but its SavedModel and encoded test images."""
+
+import dataclasses
+import json
+import posixpath
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from tfx.dsl.io import fileio
+
+CLASSES_FILE = "assets.extra/classes.json"
+_BATCH_SIZE = 256
+
+
+@dataclasses.dataclass(frozen=True)
+class Classifier:
+    """A loaded SavedModel whose `serving_default` takes encoded images."""
+
+    model: Any  # kept alive: signatures hold its variables by weak reference only
+    classes: list[str]
+
+    def predict(self, image_bytes: tf.Tensor) -> list[str]:
+        """Names the most probable class of each image: string [batch] of encoded images → [batch] names."""
+        probabilities = self.model.signatures["serving_default"](image_bytes=image_bytes)["probabilities"]
+        return [self.classes[index] for index in np.argmax(probabilities.numpy(), axis=-1)]
+
+
+def load_classifier(model_path: str) -> Classifier:
+    """Loads a SavedModel to score.
+
+    Args:
+      model_path: directory of the SavedModel, with the class names in assets.extra/classes.json.
+
+    Raises:
+      ValueError: if it cannot be loaded, or has another signature or no class names.
+    """
+    rule = (
+        "A pushed model is a SavedModel whose signature serving_default maps image_bytes to probabilities, "
+        f"with {CLASSES_FILE}"
+    )
+    try:
+        with fileio.open(posixpath.join(model_path, CLASSES_FILE), "r") as file:
+            classes = json.load(file)
+        model = tf.saved_model.load(model_path)
+    except (OSError, ValueError, tf.errors.OpError) as error:
+        raise ValueError(f"{rule}; {model_path} cannot be loaded: {error}") from error
+    signature = model.signatures.get("serving_default")
+    if signature is None:
+        raise ValueError(f"{rule}; {model_path} has the signatures {sorted(model.signatures)}.")
+    inputs, outputs = signature.structured_input_signature[1], signature.structured_outputs
+    if "image_bytes" not in inputs or "probabilities" not in outputs:
+        raise ValueError(f"{rule}; {model_path} maps {sorted(inputs)} to {sorted(outputs)}.")
+    n_columns = outputs["probabilities"].shape[-1]
+    if n_columns not in (None, len(classes)):
+        raise ValueError(f"{rule}; {model_path} has {n_columns} probabilities for {len(classes)} classes.")
+    return Classifier(model, classes)
+
+
+def top1_accuracy(classifier: Classifier, split_uri: str) -> tuple[float, int]:
+    """Scores a classifier on labelled examples.
+
+    Args:
+      classifier: with `serving_default(image_bytes=string [batch])["probabilities"]` of shape [batch, classes].
+      split_uri: directory of TFRecords of tf.Example with `image_bytes` and `label`.
+
+    Returns:
+      Top-1 accuracy in [0, 1], and the number of images.
+
+    Raises:
+      ValueError: if there are no examples.
+    """
+    n_right = n_images = 0
+    for image_bytes, labels in _batches(split_uri):
+        predictions = classifier.predict(image_bytes)
+        n_right += sum(predicted == label for predicted, label in zip(predictions, labels, strict=True))
+        n_images += len(labels)
+    if not n_images:
+        raise ValueError(f"A push compares models on test images; {split_uri} holds none. Add a test split.")
+    return n_right / n_images, n_images
+
+
+def _batches(split_uri: str) -> Iterator[tuple[tf.Tensor, list[str]]]:
+    files = sorted(fileio.glob(posixpath.join(split_uri, "*")))
+    features = {name: tf.io.FixedLenFeature([], tf.string) for name in ("image_bytes", "label")}
+    for path in files:
+        records = tf.data.TFRecordDataset(path, compression_type="GZIP" if path.endswith(".gz") else "")
+        for batch in records.batch(_BATCH_SIZE):
+            parsed = tf.io.parse_example(batch, features)
+            yield parsed["image_bytes"], [label.decode() for label in parsed["label"].numpy()]

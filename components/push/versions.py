@@ -1,0 +1,133 @@
+"""The directory that models are pushed to: 1/, 2/, 3/ …, and CHAMPION, the number of the best of them."""
+
+import contextlib
+import fcntl
+import posixpath
+from collections.abc import Iterator
+from pathlib import Path
+
+from tfx.dsl.io import fileio
+
+from components.push.fingerprint import FINGERPRINT_FILE, fingerprint
+from components.push.publishing import (
+    MODEL_FILE,
+    publish_by_rename,
+    publish_model_file_last,
+    remove_leftovers,
+    write_atomically,
+    write_object,
+)
+
+CHAMPION_FILE = "CHAMPION"
+_LOCK_FILE = ".lock"
+
+
+class VersionedDirectory:
+    """A directory of numbered SavedModels as TensorFlow Serving reads it.
+
+    On a local disk, pushes exclude each other by a lock and a version appears by one rename. On an object store there
+    is neither: a version is whole when it has its saved_model.pb, a number that a killed push has begun is never used
+    again, and one push at a time is the caller's duty.
+    """
+
+    def __init__(self, path: str):
+        """Points at a directory, which need not exist.
+
+        Args:
+          path: local path or URL such as gs://bucket/models.
+        """
+        self._is_remote = "://" in path
+        self.path = path.rstrip("/") if self._is_remote else str(Path(path).absolute())
+
+    @contextlib.contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Waits for other pushes to end, removes what killed ones left, and keeps others out meanwhile.
+
+        The lock is the operating system's and goes with its process, so that a killed push holds nobody up.
+        """
+        if self._is_remote:
+            yield
+            return
+        directory = Path(self.path)
+        directory.mkdir(parents=True, exist_ok=True)
+        with (directory / _LOCK_FILE).open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            remove_leftovers(directory)
+            yield
+
+    def path_of(self, version: int) -> str:
+        """Says where a version is, or would be."""
+        return posixpath.join(self.path, str(version))
+
+    def versions(self) -> list[int]:
+        """Lists the whole versions, ascending."""
+        return [
+            number for number in self._numbers() if fileio.exists(posixpath.join(self.path_of(number), MODEL_FILE))
+        ]
+
+    def champion(self) -> int | None:
+        """Reads which version is the best; None if there is none yet.
+
+        Without a pointer it is the newest version: a killed push may have brought it and not yet pointed at it.
+
+        Raises:
+          ValueError: if the pointer holds something else than a number.
+        """
+        pointer = self._champion_path()
+        if not fileio.exists(pointer):
+            return max(self.versions(), default=None)
+        with fileio.open(pointer, "r") as file:
+            text = file.read().strip()
+        if not text.isdecimal():
+            raise ValueError(f"{pointer} holds the number of a version; received {text!r}. Write one, or remove it.")
+        return int(text)
+
+    def crown(self, version: int) -> None:
+        """Points CHAMPION at a version; touches nothing if it does already."""
+        pointer = self._champion_path()
+        if fileio.exists(pointer) and self.champion() == version:
+            return
+        if self._is_remote:
+            write_object(f"{version}\n", pointer)
+        else:
+            write_atomically(f"{version}\n", Path(pointer))
+
+    def find(self, wanted: str) -> int | None:
+        """Finds the newest version that has a fingerprint."""
+        return next(
+            (version for version in reversed(self.versions()) if self._fingerprint_of(version) == wanted), None
+        )
+
+    def add(self, model_path: str, *, model_fingerprint: str) -> int:
+        """Publishes a SavedModel as the next version.
+
+        Args:
+          model_path: directory of the SavedModel, local or remote.
+          model_fingerprint: its fingerprint.
+
+        Returns:
+          The number of the new version: one more than the largest so far.
+        """
+        version = max(self._numbers(), default=0) + 1
+        if self._is_remote:
+            publish_model_file_last(model_path, self.path_of(version), fingerprint=model_fingerprint)
+        else:
+            publish_by_rename(model_path, Path(self.path_of(version)), fingerprint=model_fingerprint)
+        return version
+
+    def _champion_path(self) -> str:
+        return posixpath.join(self.path, CHAMPION_FILE)
+
+    def _numbers(self) -> list[int]:
+        if not fileio.exists(self.path):
+            return []
+        # Listings of object stores end directories with a slash.
+        names = [name.rstrip("/") for name in fileio.listdir(self.path)]
+        return sorted(int(name) for name in names if name.isdecimal())
+
+    def _fingerprint_of(self, version: int) -> str:
+        recorded = posixpath.join(self.path_of(version), FINGERPRINT_FILE)
+        if not fileio.exists(recorded):  # another tool has put it there
+            return fingerprint(self.path_of(version))
+        with fileio.open(recorded, "r") as file:
+            return file.read()

@@ -1,0 +1,178 @@
+"""What the report says, as plain frozen values: no files, no plots, no HTML."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+ARM_NAMES = {
+    "finetune": "Fine-tuned",
+    "distill": "Distilled",
+    "supervised": "From scratch",
+    "linear": "Linear probe",
+    "knn": "kNN",
+    "random": "Random encoder",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One accuracy: an arm trained on a fraction of the labels, scored on the whole test set."""
+
+    arm: str
+    label_fraction: float
+    n_labels: int
+    top1: float
+    top5: float | None
+    n_test: int
+    seed: int
+    settings: Mapping[str, object]
+
+    @property
+    def arm_name(self) -> str:
+        """The arm as a reader calls it."""
+        return ARM_NAMES.get(self.arm, self.arm)
+
+    @property
+    def name(self) -> str:
+        """The arm and its fraction, e.g. 'Fine-tuned, 10%'."""
+        return f"{self.arm_name}, {percent(self.label_fraction)}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A trained classifier: its row, its curves by column, its predictions on the test set.
+
+    `probabilities` is float32 [n, C] and `label_index` int64 [n].
+    """
+
+    row: Row
+    history: Mapping[str, np.ndarray]
+    probabilities: np.ndarray
+    label_index: np.ndarray
+    classes: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Views:
+    """Augmented pairs, each uint8 [n, height, width, 3]."""
+
+    original: np.ndarray
+    view_a: np.ndarray
+    view_b: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True)
+class Embeddings:
+    """The test set in the frozen encoder's eyes.
+
+    `h` float32 [n, D], `label_index` int64 [n], `keys` n strings, `images` uint8 [n, height, width, 3].
+    """
+
+    h: np.ndarray
+    label_index: np.ndarray
+    keys: tuple[str, ...]
+    images: np.ndarray
+    classes: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceCounts:
+    """How many images of a source were read, and what became of them."""
+
+    source: str
+    read: int
+    kept: int
+    duplicate: int
+    rejected: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reject:
+    """An input that could not be used, and why."""
+
+    source: str
+    uri: str
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelCounts:
+    """Labels drawn for each fraction: {fraction: {class: n}}, out of n_examples labelled images."""
+
+    fractions: Mapping[float, Mapping[str, int]]
+    classes: tuple[str, ...]
+    n_examples: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassAccuracy:
+    """How often images of one class are recognised; n is None where the evaluation does not tell."""
+
+    name: str
+    accuracy: float
+    n: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """Whether the candidate was good enough, and where it went."""
+
+    blessed: bool
+    pushed: str | None
+    reason: str
+    version: str
+    champion: Mapping[str, object]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Node:
+    """A pipeline node that has finished: its time, and the nodes that fed it."""
+
+    name: str
+    seconds: float
+    cached: bool
+    inputs: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArtifactReference:
+    """An artifact the report was made from."""
+
+    name: str
+    type_name: str
+    uri: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportContent:
+    """Everything on the page. None where the run did not produce it."""
+
+    ingest: tuple[SourceCounts, ...]
+    rejects: tuple[Reject, ...]
+    labels: LabelCounts
+    rows: tuple[Row, ...]
+    pretrain_history: Mapping[str, np.ndarray]
+    views: Views
+    embeddings: Embeddings
+    runs: tuple[Run, ...]
+    evaluated_classes: tuple[ClassAccuracy, ...] | None
+    decision: Decision | None
+    nodes: tuple[Node, ...] | None
+    started: str | None
+    artifacts: tuple[ArtifactReference, ...]
+    configuration: str
+    code_version: str
+    versions: Mapping[str, str]
+
+    @property
+    def candidate(self) -> Run | None:
+        """The fine-tuned run on the largest fraction of the labels, the one that may be pushed."""
+        fine_tuned = [run for run in self.runs if run.row.arm == "finetune"]
+        return max(fine_tuned, key=lambda run: run.row.label_fraction, default=None)
+
+
+def percent(fraction: float) -> str:
+    """Writes a share of one as a percentage without needless zeros, e.g. 0.01 as '1%'."""
+    return f"{100 * fraction:.4g}%"

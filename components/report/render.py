@@ -1,0 +1,115 @@
+"""Turns the content into one HTML page that needs nothing from elsewhere."""
+
+import base64
+import hashlib
+import json
+from importlib import resources
+from typing import Any
+
+import plotly.graph_objects as go
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+from plotly.utils import PlotlyJSONEncoder
+
+from components.report import analysis, charts, content, graph, pictures, sentences, tables
+
+PACKAGE = "components.report"
+# The same layout of the map and the same queries whenever the same run is reported.
+SEED = 0
+
+
+def render(report: content.ReportContent) -> str:
+    """Renders the page.
+
+    Scripts run only if their hash stands in the page's content-security policy, which forbids everything
+    else: a class or file name that reached the page as markup could do nothing.
+
+    Args:
+      report: what to show.
+
+    Returns:
+      A whole HTML document, plotly.js included.
+    """
+    files = resources.files(PACKAGE)
+    template, stylesheet, script = (
+        files.joinpath(name).read_text("utf-8") for name in ("template.html.j2", "page.css", "page.js")
+    )
+    plotly = get_plotlyjs()
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {
+        "percent": content.percent,
+        "interval": sentences.interval,
+        "moment": sentences.moment,
+        "settings": sentences.settings,
+    }
+    page = _page(report)
+    return environment.from_string(template).render(
+        page,
+        stylesheet=Markup(stylesheet),
+        plotly=Markup(plotly),
+        script=Markup(script),
+        script_hashes=Markup(f"{_hash(plotly)} {_hash(script)}"),
+        figures=_json_block({name: figure.to_plotly_json() for name, figure in page["charts"].items()}),
+    )
+
+
+def _page(report: content.ReportContent) -> dict[str, Any]:
+    layout = analysis.project(report.embeddings, seed=SEED) if len(report.embeddings.h) else None
+    candidate = report.candidate
+    confusion = analysis.confusion_matrix(candidate) if candidate else None
+    computed = analysis.class_accuracies(candidate) if candidate else None
+    per_class = report.evaluated_classes or computed
+    shown_classes = tables.most_frequent(per_class, analysis.MAX_CLASSES) if per_class else ()
+    return {
+        "report": report,
+        "headline": sentences.headline(report.rows),
+        "champion": sentences.champion(report.decision.champion) if report.decision else "",
+        "accuracy_table": tables.accuracy_table(report.rows),
+        "views": pictures.view_pairs(report.views),
+        "neighbours": pictures.neighbour_strips(report.embeddings, seed=SEED),
+        "map": layout,
+        "confusion": confusion,
+        "per_class": per_class,
+        "shown_classes": shown_classes,
+        "rejects": tables.reject_table(report.rejects),
+        "label_table": tables.label_table(report.labels),
+        "max_classes": analysis.MAX_CLASSES,
+        "charts": _charts(report, layout, confusion, shown_classes),
+    }
+
+
+def _charts(
+    report: content.ReportContent,
+    layout: analysis.EmbeddingMap | None,
+    confusion: analysis.Confusion | None,
+    shown_classes: tuple[content.ClassAccuracy, ...],
+) -> dict[str, go.Figure]:
+    shown = {}
+    if report.rows:
+        shown["accuracy"] = charts.accuracy_chart(report.rows, len(report.embeddings.classes))
+    if report.pretrain_history:
+        shown["pretrain-curves"] = charts.pretrain_chart(report.pretrain_history)
+    if any(run.history for run in report.runs):
+        shown["run-curves"] = charts.run_chart(report.runs)
+    if layout:
+        shown["map"] = charts.map_chart(report.embeddings, layout)
+    if confusion:
+        shown["confusion"] = charts.confusion_chart(confusion)
+    if shown_classes and report.candidate:
+        shown["per-class"] = charts.class_chart(shown_classes, report.candidate.row.top1)
+    if report.nodes:
+        shown["lineage"] = graph.lineage_chart(report.nodes)
+        shown["times"] = graph.time_chart(report.nodes)
+    return shown
+
+
+def _hash(script: str) -> str:
+    """The source expression that lets exactly this inline script run. Source: CSP Level 3, section 2.3.1."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+
+
+def _json_block(value: object) -> Markup:
+    """JSON for a script element: with its angle brackets escaped, no text in it can end the element."""
+    text = json.dumps(value, cls=PlotlyJSONEncoder)
+    return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))

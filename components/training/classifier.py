@@ -1,0 +1,80 @@
+"""`run_fn` of the Trainers that learn from labels: fine-tuning, and the same network from scratch."""
+
+import os
+
+import numpy as np
+from tfx.components.trainer.fn_args_utils import FnArgs
+
+from components.training import common
+from trainer import data, export, probes, stages
+from trainer.config import ClassifierConfig, EncoderConfig
+
+
+def run_fn(fn_args: FnArgs) -> None:
+    """Trains on one label fraction, scores on the test images and exports the classifier behind its preprocessing.
+
+    With a `base_model` its encoder is fine-tuned; without one the network starts at random.
+    `custom_config`: `arm`, `fraction`, `config` (JSON of ClassifierConfig), `encoder` (JSON of EncoderConfig),
+    `seed`, `code_version`.
+    """
+    settings = fn_args.custom_config
+    config = ClassifierConfig.model_validate_json(settings["config"])
+    files, test = data.open_examples(fn_args.train_files), data.open_examples(fn_args.eval_files)
+    classes = common.class_names(fn_args)
+    encoder_config = EncoderConfig.model_validate_json(settings["encoder"])
+    encoder, size_px = None, config.crop.size_px or files.short_side_px
+    if fn_args.base_model:
+        encoder, encoder_config = export.load_encoder(fn_args.base_model)
+        size_px = encoder.input_shape[1]
+    classifier = stages.train_classifier(
+        config,
+        files,
+        seed=settings["seed"],
+        encoder_config=encoder_config,
+        size_px=size_px,
+        n_classes=len(classes),
+        pretrained=encoder,
+        report=common.progress_reporter(f"{settings['arm']} on {settings['fraction']:.4g} of the labels"),
+    )
+    classifier.history.write(os.path.join(fn_args.model_run_dir, "history.csv"))
+    _write_scores(fn_args, classifier, config, n_labels=files.count, test=test, classes=classes)
+    served = export.ServedClassifier(classifier.model, common.preprocessing_layer(fn_args), classes=classes)
+    export.save_served(served, fn_args.serving_model_dir)
+    export.save_classes(classes, fn_args.serving_model_dir)
+
+
+def _write_scores(
+    fn_args: FnArgs,
+    classifier: stages.Classifier,
+    config: ClassifierConfig,
+    *,
+    n_labels: int,
+    test: data.ExampleFiles,
+    classes: list[str],
+) -> None:
+    scored = probes.classify(classifier.model, test)
+    settings = fn_args.custom_config
+    row = {
+        "arm": settings["arm"],
+        "label_fraction": settings["fraction"],
+        "n_labels": n_labels,
+        **probes.top_accuracies(scored.probabilities, scored.label),
+        "n_test": len(scored.label),
+        "seed": settings["seed"],
+        "settings": {
+            "optimizer": config.optimizer.name,
+            "learning_rate": config.optimizer.learning_rate,
+            "weight_decay": config.optimizer.weight_decay,
+            "steps": config.steps,
+            "batch_size": min(config.batch_size, n_labels),
+        },
+    }
+    common.write_json(fn_args.model_run_dir, "rows.json", [row])
+    common.write_json(fn_args.model_run_dir, "classes.json", classes)
+    common.write_arrays(
+        fn_args.model_run_dir,
+        "predictions.npz",
+        probabilities=scored.probabilities.astype(np.float32),
+        label_index=scored.label,
+        key=scored.key,
+    )

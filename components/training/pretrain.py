@@ -1,0 +1,61 @@
+"""`run_fn` of the Trainer that pretrains: unlabeled examples → encoder."""
+
+import hashlib
+import json
+import os
+
+import numpy as np
+from tfx.components.trainer.fn_args_utils import FnArgs
+
+from components.training import common
+from trainer import data, export, stages
+from trainer.config import PretrainConfig
+
+_SHOWN_VIEWS = 8
+
+
+def run_fn(fn_args: FnArgs) -> None:
+    """Pretrains and exports the encoder behind the Transform's graph; goes on from its checkpoint if it was killed.
+
+    `custom_config`: `config` (JSON of PretrainConfig), `seed`, `checkpoint_root` (a directory that outlives the
+    execution), `code_version`.
+    """
+    settings = fn_args.custom_config
+    config = PretrainConfig.model_validate_json(settings["config"])
+    files = data.open_examples(fn_args.train_files)
+    pretrained = stages.pretrain(
+        config,
+        files,
+        seed=settings["seed"],
+        checkpoint_dir=_checkpoint_dir(fn_args),
+        log_dir=os.path.join(fn_args.model_run_dir, "tensorboard"),
+        report=common.progress_reporter("pretraining"),
+    )
+    pretrained.history.write(os.path.join(fn_args.model_run_dir, "history.csv"))
+    _write_views(fn_args, config, files)
+    served = export.ServedEncoder(pretrained.encoder, common.preprocessing_layer(fn_args))
+    export.save_served(served, fn_args.serving_model_dir)
+    export.save_encoder(pretrained.encoder, config.encoder, fn_args.serving_model_dir)
+
+
+def _checkpoint_dir(fn_args: FnArgs) -> str:
+    """One directory for one training: other data, code or settings never find this one's checkpoints."""
+    identity = json.dumps([sorted(fn_args.train_files), fn_args.custom_config], sort_keys=True)
+    name = hashlib.sha256(identity.encode()).hexdigest()[:16]
+    return os.path.join(fn_args.custom_config["checkpoint_root"], name)
+
+
+def _write_views(fn_args: FnArgs, config: PretrainConfig, files: data.ExampleFiles) -> None:
+    seed = fn_args.custom_config["seed"]
+    count = min(_SHOWN_VIEWS, files.count)
+    batch = next(iter(data.training_batches(files, batch_size=count, epochs=1, seed=seed)))
+    size_px = config.augment.crop.size_px or files.short_side_px
+    views = stages.view_maker(config.augment, size_px=size_px, seed=seed)
+    view_a, view_b = views(batch["image"], batch["key"], batch["epoch"], batch["size"])
+    common.write_arrays(
+        fn_args.model_run_dir,
+        "views.npz",
+        original=batch["image"],
+        view_a=np.round(view_a.numpy() * 255).astype(np.uint8),
+        view_b=np.round(view_b.numpy() * 255).astype(np.uint8),
+    )

@@ -1,0 +1,1 @@
+"""The pipeline: its configuration, its wiring, and the runners that carry it out."""

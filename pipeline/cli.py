@@ -1,0 +1,99 @@
+"""The command line: parse, check, call."""
+
+import datetime
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from pipeline import reference
+from pipeline.config import ConfigError, PipelineConfig, load_config
+
+_EXIT_FAILED, _EXIT_CONFIG = 1, 2
+_SOURCES = ("unlabeled", "labeled", "test")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+def main() -> None:
+    """SimCLR from unlabeled images to a served model."""
+
+
+@main.command()
+@click.option("--unlabeled", metavar="PATH", help="Images to pretrain on: folder, archive, TFRecords or glob.")
+@click.option("--labeled", metavar="PATH", help="Images with labels: class folders, .cls members or a manifest.")
+@click.option("--test", metavar="PATH", help="Labelled images that only score. Without it a tenth is held out.")
+@click.option("--output", metavar="PATH", help="Folder of everything that the run leaves. Default: runs/local.")
+@click.option("--config", "config_path", metavar="FILE", help="YAML file with any part of the configuration.")
+@click.option(
+    "--set",
+    "overrides",
+    metavar="FIELD=VALUE",
+    multiple=True,
+    help="One field, such as pretrain.epochs=20. Repeatable.",
+)
+@click.option("--from", "from_node", metavar="NODE", help="Start at this node; those before it must have run.")
+@click.option("--to", "to_node", metavar="NODE", help="Stop after this node.")
+def run(
+    config_path: str | None,
+    overrides: tuple[str, ...],
+    from_node: str | None,
+    to_node: str | None,
+    output: str | None,
+    **sources: str | None,
+) -> None:
+    """Run the pipeline on this machine.
+
+    Without images of your own the embedded sample is used. What has not changed since the last run into the
+    same OUTPUT is not done again. `python -m pipeline config` lists every field that --config and --set take.
+    """
+    given = [f"data.{name}={_quoted(sources[name])}" for name in _SOURCES if sources[name]]
+    given += [f"output={_quoted(output)}"] if output else []
+    try:
+        config = load_config(config_path, [*given, *overrides])
+    except ConfigError as error:
+        click.echo(f"configuration: {error}", err=True)
+        sys.exit(_EXIT_CONFIG)
+    _run(config, from_node, to_node)
+
+
+@main.command("config")
+@click.option("--markdown", is_flag=True, help="The reference page instead of a list.")
+def show_config(*, markdown: bool) -> None:
+    """List every configuration field with what it may be, its default and its meaning."""
+    if markdown:
+        click.echo(reference.markdown(), nl=False)
+        return
+    for field in reference.fields():
+        click.echo(f"{field.path} = {field.default}\n    {field.meaning} ({field.allowed})")
+
+
+def _run(config: PipelineConfig, from_node: str | None, to_node: str | None) -> None:
+    """Loads what is heavy only now, with its start-up noise already on its way to the log."""
+    logs = Path(config.output, "logs").resolve()
+    logs.mkdir(parents=True, exist_ok=True)
+    log_path = logs / f"{datetime.datetime.now():%Y%m%d-%H%M%S}.log"
+    os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+    from pipeline.runners.console import divert_noise
+
+    terminal = divert_noise(str(log_path))
+    terminal.out.print("loading TensorFlow and TFX ...")
+    from pipeline import preflight
+    from pipeline.runners import local
+
+    try:
+        local.run(config, preflight.inspect(config), console=terminal.out, from_node=from_node, to_node=to_node)
+    except ConfigError as error:
+        terminal.err.print(f"configuration: {error}", markup=False, soft_wrap=True)
+        sys.exit(_EXIT_CONFIG)
+    except local.NodeFailedError as error:
+        terminal.err.print(f"{error.node} failed: {error}", markup=False, soft_wrap=True)
+        terminal.err.print(f"the traceback is in {log_path}", markup=False, soft_wrap=True)
+        sys.exit(_EXIT_FAILED)
+
+
+def _quoted(value: str) -> str:
+    """A string as YAML, whatever it looks like."""
+    return "'" + value.replace("'", "''") + "'"

@@ -1,0 +1,297 @@
+"""The graph: which node feeds which. Nothing runs here, and nothing here knows where it will run."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import tensorflow_model_analysis as tfma
+from google.protobuf import wrappers_pb2
+from tfx.components import Evaluator, ExampleValidator, SchemaGen, StatisticsGen, Trainer, Transform
+from tfx.dsl.components.base.base_node import BaseNode
+from tfx.orchestration.pipeline import Pipeline
+from tfx.proto import trainer_pb2
+from tfx.types import BaseChannel
+
+from components.anomaly_gate.component import AnomalyGate
+from components.image_example_gen.component import ImageExampleGen
+from components.label_fraction_split.component import LabelFractionSplit
+from components.label_fraction_split.selection import fraction_split_name
+from components.linear_eval.component import LinearEval
+from components.push.component import Push
+from components.report.component import Report
+from pipeline.code_version import code_version
+from pipeline.config import PipelineConfig, dump_config
+from trainer.config import ClassifierConfig
+
+NAME = "simclr"
+_UNLABELED, _LABELED = "unlabeled", "labeled"
+_PREPROCESSING = "components.transform.preprocessing"
+_PRETRAIN = "components.training.pretrain"
+_CLASSIFIER = "components.training.classifier"
+
+
+@dataclass(frozen=True)
+class Locations:
+    """Where a run keeps what it makes; local paths or gs://.
+
+    Attributes:
+        artifacts: root of the artifacts.
+        checkpoints: of trainings that may be killed; outlives their executions.
+        pushed: versions of the served model.
+        run_record: the local runner's JSON of nodes and times; empty where there is none.
+    """
+
+    artifacts: str
+    checkpoints: str
+    pushed: str
+    run_record: str = ""
+
+
+def create_pipeline(
+    config: PipelineConfig,
+    locations: Locations,
+    *,
+    fingerprints: Mapping[str, str] | None = None,
+    beam_pipeline_args: Sequence[str] = (),
+    **runner_settings: Any,
+) -> Pipeline:
+    """From images to a pushed model and a report.
+
+    Args:
+        config: of the run.
+        locations: of what it makes.
+        fingerprints: of the sources `unlabeled` and `labeled`, so that changed images are read again.
+        beam_pipeline_args: of all Beam stages.
+        **runner_settings: of `tfx.orchestration.pipeline.Pipeline`, such as the metadata store of a local run.
+    """
+    fingerprints = fingerprints or {}
+    labeled = _prepare(_LABELED, config, _labeled_images(config, fingerprints.get(_LABELED, "")))
+    unlabeled = _prepare(
+        _UNLABELED, config, _unlabeled_images(config, fingerprints.get(_UNLABELED, ""), labeled.images)
+    )
+    split = LabelFractionSplit(
+        examples=labeled.transform.outputs["transformed_examples"],
+        fractions=json.dumps(config.fractions),
+        seed=config.seed,
+        code_version=code_version("components.label_fraction_split.executor"),
+    )
+    pretrain = _pretrain(config, locations, unlabeled.transform)
+    linear_eval = LinearEval(
+        model=pretrain.outputs["model"],
+        transform_graph=labeled.transform.outputs["transform_graph"],
+        examples=split.outputs["fraction_examples"],
+        config=config.probe.model_dump_json(),
+        fractions=json.dumps(config.fractions),
+        seed=config.seed,
+        code_version=code_version("components.linear_eval.executor"),
+    )
+    examples, graph = split.outputs["fraction_examples"], labeled.transform.outputs["transform_graph"]
+    finetuned = [
+        _classifier("finetune", config.finetune, fraction, config, examples, graph, pretrain.outputs["model"])
+        for fraction in config.fractions
+    ]
+    supervised = [
+        _classifier("supervised", config.supervised, fraction, config, examples, graph)
+        for fraction in config.fractions
+    ]
+    candidate = finetuned[-1]
+    evaluator = Evaluator(
+        examples=labeled.images.outputs["examples"],
+        example_splits=["test"],
+        model=candidate.outputs["model"],
+        eval_config=_eval_config(config),
+    )
+    push = Push(
+        model=candidate.outputs["model"],
+        blessing=evaluator.outputs["blessing"],
+        examples=labeled.images.outputs["examples"],
+        destination=locations.pushed,
+        max_regression=config.gate.max_regression,
+        code_version=code_version("components.push.component"),
+    )
+    report = Report(
+        unlabeled_summary=unlabeled.images.outputs["summary"],
+        labeled_summary=labeled.images.outputs["summary"],
+        pretrain_run=pretrain.outputs["model_run"],
+        label_fractions=split.outputs["manifest"],
+        probe_results=linear_eval.outputs["probe_results"],
+        runs=[trainer.outputs["model_run"] for trainer in finetuned + supervised],
+        evaluation=evaluator.outputs["evaluation"],
+        blessing=evaluator.outputs["blessing"],
+        pushed_model=push.outputs["pushed_model"],
+        configuration=dump_config(config),
+        run_record=locations.run_record,
+        code_version=code_version("components.report.executor"),
+    )
+    return Pipeline(
+        pipeline_name=NAME,
+        pipeline_root=locations.artifacts,
+        components=[
+            *labeled.nodes,
+            *unlabeled.nodes,
+            split,
+            pretrain,
+            linear_eval,
+            *finetuned,
+            *supervised,
+            evaluator,
+            push,
+            report,
+        ],
+        enable_cache=True,
+        beam_pipeline_args=list(beam_pipeline_args),
+        **runner_settings,
+    )
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """The nodes that turn one source into checked, canonical examples."""
+
+    images: ImageExampleGen
+    transform: Transform
+    nodes: tuple[BaseNode, ...]
+
+
+def _labeled_images(config: PipelineConfig, fingerprint: str) -> ImageExampleGen:
+    data = config.data
+    sources = [
+        {
+            "name": "labeled",
+            "path": data.labeled,
+            "split": "train",
+            "labeled": True,
+            "manifest": data.labeled_manifest,
+        }
+    ]
+    if data.test:
+        sources.append(
+            {"name": "test", "path": data.test, "split": "test", "labeled": True, "manifest": data.test_manifest}
+        )
+    return _image_example_gen(
+        _LABELED, config, sources, fingerprint, holdout_fraction=0.0 if data.test else data.holdout_fraction
+    )
+
+
+def _unlabeled_images(config: PipelineConfig, fingerprint: str, labeled_images: ImageExampleGen) -> ImageExampleGen:
+    source = {"name": "unlabeled", "path": config.data.unlabeled, "split": "train", "labeled": False}
+    # No image of the test set may be pretrained on, not even as a copy under another name.
+    held_out = labeled_images.outputs["examples"]
+    return _image_example_gen(_UNLABELED, config, [source], fingerprint, holdout_fraction=0.0, exclude=held_out)
+
+
+def _image_example_gen(
+    name: str,
+    config: PipelineConfig,
+    sources: list[dict[str, Any]],
+    fingerprint: str,
+    *,
+    holdout_fraction: float,
+    exclude: BaseChannel | None = None,
+) -> ImageExampleGen:
+    return ImageExampleGen(
+        sources=json.dumps(sources),
+        holdout_fraction=holdout_fraction,
+        max_pixels=config.data.max_pixels,
+        max_rejected_share=config.data.max_rejected_share,
+        exclude=exclude,
+        fingerprint=fingerprint,
+        code_version=code_version("components.image_example_gen.executor"),
+    ).with_id(f"ImageExampleGen-{name}")
+
+
+def _prepare(name: str, config: PipelineConfig, images: ImageExampleGen) -> _Prepared:
+    statistics = StatisticsGen(examples=images.outputs["examples"]).with_id(f"StatisticsGen-{name}")
+    schema = SchemaGen(
+        statistics=statistics.outputs["statistics"], infer_feature_shape=True, exclude_splits=["test"]
+    ).with_id(f"SchemaGen-{name}")
+    validator = ExampleValidator(
+        statistics=statistics.outputs["statistics"], schema=schema.outputs["schema"]
+    ).with_id(f"ExampleValidator-{name}")
+    gate = AnomalyGate(
+        anomalies=validator.outputs["anomalies"],
+        schema=schema.outputs["schema"],
+        required_features=json.dumps(["image_bytes", "key"] + (["label"] if name == _LABELED else [])),
+        source=name,
+        code_version=code_version("components.anomaly_gate.component"),
+    ).with_id(f"AnomalyGate-{name}")
+    transform = Transform(
+        examples=images.outputs["examples"],
+        schema=schema.outputs["schema"],
+        preprocessing_fn=f"{_PREPROCESSING}.preprocessing_fn",
+        custom_config={
+            "short_side_px": config.data.image_size_px or 0,
+            "max_short_side_px": config.data.max_image_size_px,
+            "code_version": code_version(_PREPROCESSING),
+        },
+        disable_statistics=True,
+        disable_analyzer_cache=True,
+    ).with_id(f"Transform-{name}")
+    transform.add_upstream_node(gate)
+    return _Prepared(images, transform, (images, statistics, schema, validator, gate, transform))
+
+
+def _pretrain(config: PipelineConfig, locations: Locations, transform: Transform) -> Trainer:
+    return Trainer(
+        run_fn=f"{_PRETRAIN}.run_fn",
+        examples=transform.outputs["transformed_examples"],
+        transform_graph=transform.outputs["transform_graph"],
+        train_args=trainer_pb2.TrainArgs(splits=["train"]),
+        eval_args=trainer_pb2.EvalArgs(splits=["train"]),
+        custom_config={
+            "config": config.pretrain.model_dump_json(),
+            "seed": config.seed,
+            "checkpoint_root": locations.checkpoints,
+            "code_version": code_version(_PRETRAIN),
+        },
+    ).with_id("Pretrain")
+
+
+def _classifier(
+    arm: str,
+    settings: ClassifierConfig,
+    fraction: float,
+    config: PipelineConfig,
+    examples: BaseChannel,
+    transform_graph: BaseChannel,
+    pretrained: BaseChannel | None = None,
+) -> Trainer:
+    split = fraction_split_name(fraction)
+    node = {"finetune": "FineTune", "supervised": "Supervised"}[arm]
+    return Trainer(
+        run_fn=f"{_CLASSIFIER}.run_fn",
+        examples=examples,
+        transform_graph=transform_graph,
+        base_model=pretrained,
+        train_args=trainer_pb2.TrainArgs(splits=[split]),
+        eval_args=trainer_pb2.EvalArgs(splits=["test"]),
+        custom_config={
+            "arm": arm,
+            "fraction": fraction,
+            "config": settings.model_dump_json(),
+            "encoder": config.pretrain.encoder.model_dump_json(),
+            "seed": config.seed,
+            "code_version": code_version(_CLASSIFIER),
+        },
+    ).with_id(f"{node}-{split.removeprefix('fraction-')}")
+
+
+def _eval_config(config: PipelineConfig) -> tfma.EvalConfig:
+    """Top-1 and top-5, over all test images and by class; blessed from `gate.min_top1` on."""
+    least = tfma.GenericValueThreshold(lower_bound=wrappers_pb2.DoubleValue(value=config.gate.min_top1))
+    top1 = tfma.MetricConfig(
+        class_name="SparseCategoricalAccuracy",
+        config='"name": "top1"',
+        threshold=tfma.MetricThreshold(value_threshold=least),
+    )
+    top5 = tfma.MetricConfig(class_name="SparseTopKCategoricalAccuracy", config='"name": "top5", "k": 5')
+    return tfma.EvalConfig(
+        model_specs=[
+            tfma.ModelSpec(signature_name="serving_default", label_key="label_index", prediction_key="probabilities")
+        ],
+        slicing_specs=[tfma.SlicingSpec(), tfma.SlicingSpec(feature_keys=["label"])],
+        metrics_specs=[
+            tfma.MetricsSpec(metrics=[top1, top5, tfma.MetricConfig(class_name="ExampleCount")]),
+        ],
+    )

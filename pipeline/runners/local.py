@@ -1,0 +1,252 @@
+"""Runs the pipeline in this process, on one machine, with a SQLite metadata store."""
+
+import datetime
+import json
+import logging
+import os
+import re
+import tempfile
+import time
+import traceback
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ml_metadata.proto import metadata_store_pb2
+from rich.console import Console
+from tfx.dsl.compiler import constants
+from tfx.orchestration import metadata
+from tfx.orchestration.local import runner_utils
+from tfx.orchestration.local.local_dag_runner import LocalDagRunner
+from tfx.orchestration.pipeline import RunOptions
+from tfx.orchestration.portable import launcher, partial_run_utils, runtime_parameter_utils
+from tfx.proto.orchestration import pipeline_pb2
+
+from pipeline.config import ConfigError, PipelineConfig
+from pipeline.pipeline import Locations, create_pipeline
+from pipeline.preflight import SourceLook
+from pipeline.runners.console import ProgressHandler, accuracy_table
+
+_REPORT_NODE = "Report"
+_MESSAGE_LINES = 12
+# By its full name: what DirectRunner stands for differs between releases of Beam, and some download a binary.
+_BEAM_RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
+
+
+@dataclass(frozen=True)
+class NodeResult:
+    """How a node went.
+
+    Attributes:
+        name: of the node.
+        seconds: in this run.
+        cached: whether earlier results were used.
+        inputs: nodes that it reads from or waits for.
+        executed_seconds: when its results were made, in this run or an earlier one.
+    """
+
+    name: str
+    seconds: float
+    cached: bool
+    inputs: list[str]
+    executed_seconds: float
+
+
+class NodeFailedError(RuntimeError):
+    """A node failed: its name, and what it said in a few words."""
+
+    def __init__(self, node: str, message: str) -> None:
+        super().__init__(message)
+        self.node = node
+
+
+class AnnouncingRunner(LocalDagRunner):
+    """LocalDagRunner that tells of each node when it starts and how it went.
+
+    Its loop is LocalDagRunner's own; that one offers no place to stand between two nodes.
+    """
+
+    def __init__(self, console: Console, record: "RunRecord", progress: ProgressHandler) -> None:
+        super().__init__()
+        self._console, self._record, self._progress = console, record, progress
+        self.output_uris: dict[str, list[str]] = {}
+
+    def run_with_ir(
+        self, pipeline: pipeline_pb2.Pipeline, run_options: pipeline_pb2.RunOptions | None = None
+    ) -> None:
+        """Runs the nodes in order; see the base class.
+
+        Raises:
+            NodeFailedError: a node failed; the nodes after it were not started.
+        """
+        run_id = {constants.PIPELINE_RUN_ID_PARAMETER_NAME: datetime.datetime.now().isoformat()}
+        runtime_parameter_utils.substitute_runtime_parameter(pipeline, run_id)
+        deployment = runner_utils.extract_local_deployment_config(pipeline)
+        kinds = deployment.metadata_connection_config
+        connection = getattr(kinds, kinds.WhichOneof("connection_config"))
+        if run_options:
+            partial_run_utils.mark_pipeline(
+                pipeline,
+                from_nodes=run_options.partial_run.from_nodes or None,
+                to_nodes=run_options.partial_run.to_nodes or None,
+                snapshot_settings=run_options.partial_run.snapshot_settings,
+            )
+        nodes = [node.pipeline_node for node in pipeline.nodes]
+        nodes = [node for node in nodes if not node.execution_options.HasField("skip")]
+        width = max(len(node.node_info.id) for node in nodes)
+        for number, node in enumerate(nodes, 1):
+            name = node.node_info.id
+            self._console.print(f"[{number:2}/{len(nodes)}] {name:<{width}}", end=" ", markup=False)
+            started = time.monotonic()
+            try:
+                cached, self.output_uris[name] = self._launch(pipeline, node, deployment, connection)
+            except Exception as error:
+                self._console.print(f"{self._progress.finish()}failed", markup=False)
+                logging.getLogger(__name__).error("%s failed:\n%s", name, traceback.format_exc())
+                raise NodeFailedError(name, _in_few_words(error)) from error
+            seconds = time.monotonic() - started
+            self._record.add(name, seconds, cached=cached, inputs=list(node.upstream_nodes))
+            outcome = "cached" if cached else f"{seconds:6.1f} s"
+            self._console.print(f"{self._progress.finish()}{outcome}", markup=False)
+
+    def _launch(self, pipeline, node, deployment, connection) -> tuple[bool, list[str]]:
+        """Runs a node; tells whether an earlier execution's results were used, and where its outputs are."""
+        name = node.node_info.id
+        if node.execution_options.run.perform_snapshot:
+            with metadata.Metadata(connection) as handle:
+                partial_run_utils.snapshot(handle, pipeline)
+        execution = launcher.Launcher(
+            pipeline_node=node,
+            mlmd_connection=metadata.Metadata(connection),
+            pipeline_info=pipeline.pipeline_info,
+            pipeline_runtime_spec=pipeline.runtime_spec,
+            executor_spec=runner_utils.extract_executor_spec(deployment, name),
+            custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, name),
+        ).launch()
+        with metadata.Metadata(connection) as handle:
+            [state] = handle.store.get_executions_by_id([execution.execution_id])
+            events = handle.store.get_events_by_execution_ids([execution.execution_id])
+            outputs = [event.artifact_id for event in events if event.type == metadata_store_pb2.Event.OUTPUT]
+            uris = [artifact.uri for artifact in handle.store.get_artifacts_by_id(outputs)]
+        return state.last_known_state == metadata_store_pb2.Execution.CACHED, uris
+
+
+class RunRecord:
+    """The nodes of a run in a JSON file, whole at any moment; the report and `metrics.json` read it."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._executed = {node["name"]: node["executed_seconds"] for node in _read_json(path).get("nodes", [])}
+        self._started = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+        self.nodes: list[NodeResult] = []
+
+    def add(self, name: str, seconds: float, *, cached: bool, inputs: list[str]) -> None:
+        """Appends a node and writes the file."""
+        executed = self._executed.get(name, seconds) if cached else seconds
+        self.nodes.append(NodeResult(name, round(seconds, 2), cached, inputs, round(executed, 2)))
+        _write_json(self._path, {"started": self._started, "nodes": [asdict(node) for node in self.nodes]})
+
+
+def run(
+    config: PipelineConfig,
+    looks: Mapping[str, SourceLook],
+    *,
+    console: Console,
+    from_node: str | None = None,
+    to_node: str | None = None,
+) -> None:
+    """Runs the pipeline, or a part of it, and leaves its report and metrics in `config.output`.
+
+    Args:
+        config: of the run.
+        looks: at the sources, by name.
+        console: for what a person sees.
+        from_node: first node to run; the ones before it must have run before.
+        to_node: last node to run.
+
+    Raises:
+        ConfigError: there is no node of that name.
+        NodeFailedError: a node failed.
+    """
+    output = Path(config.output).resolve()
+    output.mkdir(parents=True, exist_ok=True)
+    record = RunRecord(str(output / "nodes.json"))
+    pipeline = create_pipeline(
+        config,
+        Locations(
+            artifacts=str(output / "artifacts"),
+            checkpoints=str(output / "checkpoints"),
+            pushed=str(output / "pushed"),
+            run_record=str(output / "nodes.json"),
+        ),
+        fingerprints={name: look.fingerprint for name, look in looks.items()},
+        beam_pipeline_args=_beam_pipeline_args(config.beam.workers),
+        metadata_connection_config=metadata.sqlite_metadata_connection_config(str(output / "metadata.sqlite")),
+    )
+    names = [component.id for component in pipeline.components]
+    for wanted in (from_node, to_node):
+        if wanted is not None and wanted not in names:
+            raise ConfigError(f"there is no node {wanted!r}; the nodes are {', '.join(names)}")
+    progress, handler = logging.getLogger("simclr.progress"), ProgressHandler(console)
+    progress.setLevel(logging.INFO)
+    progress.addHandler(handler)
+    runner = AnnouncingRunner(console, record, handler)
+    try:
+        runner.run(pipeline, run_options=_run_options(from_node, to_node))
+    finally:
+        progress.removeHandler(handler)
+    if _REPORT_NODE in runner.output_uris:
+        _publish(output, Path(runner.output_uris[_REPORT_NODE][0]), record, console)
+
+
+def _publish(output: Path, report: Path, record: RunRecord, console: Console) -> None:
+    """Puts the report and `metrics.json` where a person and a program look for them, and prints the table."""
+    metrics = _read_json(str(report / "metrics.json"))
+    metrics["nodes"] = [{"name": n.name, "seconds": n.seconds, "cached": n.cached} for n in record.nodes]
+    _write_json(str(output / "metrics.json"), metrics)
+    _replace(str(output / "report.html"), (report / "report.html").read_text(encoding="utf-8"))
+    console.print()
+    console.print(accuracy_table(metrics["rows"]))
+    console.print(f"model:  {metrics['pushed'] or 'not pushed; the report says why'}", markup=False, soft_wrap=True)
+    console.print(f"report: {output / 'report.html'}", markup=False, soft_wrap=True)
+
+
+def _run_options(from_node: str | None, to_node: str | None) -> RunOptions | None:
+    if from_node is None and to_node is None:
+        return None
+    return RunOptions(from_nodes=[from_node] if from_node else None, to_nodes=[to_node] if to_node else None)
+
+
+def _beam_pipeline_args(workers: int) -> list[str]:
+    """One worker runs in this process: starting others costs more than it gains under about 10⁵ images."""
+    arguments = [f"--runner={_BEAM_RUNNER}", f"--direct_num_workers={workers}"]
+    return arguments if workers == 1 else [*arguments, "--direct_running_mode=multi_processing"]
+
+
+def _in_few_words(error: BaseException) -> str:
+    """The message that matters: where an error carries a traceback as text, as Beam's do, the last error in it."""
+    text = str(error).strip() or type(error).__name__
+    if "Traceback (most recent call last)" in text or "in user code:" in text:
+        text = re.split(r"\n\s*(?=[\w.]+(?:Error|Exception): )", text)[-1]
+    text = re.sub(r"\s*\[while running .*", "", text, flags=re.DOTALL)
+    return "\n".join(text.splitlines()[:_MESSAGE_LINES])
+
+
+def _read_json(path: str) -> dict[str, Any]:
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+
+
+def _write_json(path: str, value: Any) -> None:
+    _replace(path, json.dumps(value, indent=1, ensure_ascii=False))
+
+
+def _replace(path: str, text: str) -> None:
+    """Writes a file that is never seen half written."""
+    with tempfile.NamedTemporaryFile("w", dir=os.path.dirname(path), delete=False, encoding="utf-8") as file:
+        file.write(text)
+    os.chmod(file.name, 0o644)
+    os.replace(file.name, path)

@@ -1,0 +1,131 @@
+"""Ingestion of small PNGs by two Beam workers against a bare loop of PIL in two processes.
+
+    python tests/benchmarks/ingestion.py --images 50000
+
+The two alternate over the same files, so that a busy machine slows both. Printed: seconds and images per second
+(median and spread), and the ratio of the rates of each round, twice: with all that an ingestion does, and
+without the seconds that Beam takes for the same pipeline over a single image, which is the start of its workers.
+"""
+
+import argparse
+import concurrent.futures
+import importlib
+import json
+import logging
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import apache_beam as beam
+import numpy as np
+from apache_beam.options.pipeline_options import PipelineOptions
+from PIL import Image
+
+MODES = ("multi_processing", "multi_threading")
+
+
+def main() -> None:
+    """Makes the images, runs the rounds, prints the figures."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--images", type=int, default=50_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--mode", choices=MODES, default=MODES[0], help="what Beam's two workers are")
+    arguments = parser.parse_args()
+    logging.disable(logging.WARNING)
+    # TFX is imported before the clock runs: a pipeline imports it once, whatever it ingests.
+    importlib.import_module("components.image_example_gen.executor")
+    with tempfile.TemporaryDirectory() as folder:
+        many, one = Path(folder, "many"), Path(folder, "one")
+        make_pngs(many, arguments.images)
+        make_pngs(one, 1)
+        paths = sorted(str(path) for path in many.rglob("*.png"))
+        beam_args = ["--direct_num_workers=2", f"--direct_running_mode={arguments.mode}"]
+        rounds = []
+        for number in range(arguments.rounds):
+            rounds.append(
+                {
+                    "bare PIL, 2 processes": timed(bare_loop, paths),
+                    "ingestion, 2 workers": timed(
+                        ingest, many, Path(folder, f"many{number}"), beam_args, arguments.images
+                    ),
+                    "of it, starting Beam": timed(ingest, one, Path(folder, f"one{number}"), beam_args, 1),
+                }
+            )
+    report(rounds, arguments.images)
+
+
+def make_pngs(folder: Path, count: int) -> None:
+    """Writes RGB PNGs of 32 x 32 pixels and about 2 KB, all different, 1,000 a folder."""
+    rng = np.random.default_rng(0)
+    for number in range(count):
+        path = folder / f"{number // 1000:03d}" / f"{number:06d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Half the columns repeat, so that it compresses about as far as a photograph.
+        pixels = np.repeat(rng.integers(0, 256, (32, 16, 3), dtype=np.uint8), 2, axis=1)
+        Image.fromarray(pixels).save(path)
+
+
+def timed(function: Callable[..., None], *arguments: object) -> float:
+    """Returns the seconds that a call takes."""
+    start = time.perf_counter()
+    function(*arguments)
+    return time.perf_counter() - start
+
+
+def bare_loop(paths: list[str]) -> None:
+    """Opens and decodes every file, half of them in each of two new processes."""
+    with concurrent.futures.ProcessPoolExecutor(2) as pool:
+        assert sum(pool.map(_decode_all, (paths[::2], paths[1::2]))) == len(paths)
+
+
+def _decode_all(paths: list[str]) -> int:
+    for path in paths:
+        with Image.open(path) as image:
+            image.load()
+    return len(paths)
+
+
+def ingest(images: Path, out: Path, beam_args: list[str], expected: int) -> None:
+    """Runs ImageExampleGen's executor, from its parameters to its written artifacts."""
+    from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
+    from tfx.types import standard_artifacts
+
+    from components.artifacts import IngestSummary
+    from components.image_example_gen.executor import Executor
+
+    examples, summary = standard_artifacts.Examples(), IngestSummary()
+    examples.uri, summary.uri = str(out / "examples"), str(out / "summary")
+    context = BaseBeamExecutor.Context(
+        make_beam_pipeline_fn=lambda: beam.Pipeline(options=PipelineOptions(beam_args))
+    )
+    properties = {
+        "sources": json.dumps([{"name": "images", "path": str(images), "split": "train", "labeled": False}]),
+        "holdout_fraction": 0.0,
+        "max_pixels": 64_000_000,
+        "max_rejected_share": 0.0,
+        "num_shards": 8,
+    }
+    Executor(context).Do({}, {"examples": [examples], "summary": [summary]}, properties)
+    assert json.loads((out / "summary" / "summary.json").read_text())["images"]["kept"] == expected
+
+
+def report(rounds: list[dict[str, float]], images: int) -> None:
+    """Prints medians, spreads and ratios."""
+    for name in rounds[0]:
+        seconds = [times[name] for times in rounds]
+        rate = images / statistics.median(seconds)
+        count = f"{rate:8.0f} images/s" if "starting" not in name else ""
+        print(f"{name:24} {statistics.median(seconds):6.2f} s ({min(seconds):.2f}–{max(seconds):.2f}) {count}")  # noqa: T201
+    bare, whole, start = zip(*(times.values() for times in rounds), strict=True)
+    ratios = {
+        "ratio of rates, whole": [b / w for b, w in zip(bare, whole, strict=True)],
+        "ratio of rates, started": [b / (w - s) for b, w, s in zip(bare, whole, start, strict=True)],
+    }
+    for name, values in ratios.items():
+        print(f"{name:24} {statistics.median(values):6.2f}   ({min(values):.2f}–{max(values):.2f})")  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+"""Tiny SavedModels with a known number of mistakes, and test images for them."""
+
+import json
+
+import tensorflow as tf
+
+CLASSES = ["ant", "bee", "cat"]
+N_IMAGES = 20
+
+
+def image(label_index, rank):
+    """An "encoded image": its class, and how hard it is."""
+    return bytes([label_index, rank])
+
+
+class Guesser(tf.Module):
+    """Names the class, save for the images with a rank below `mistakes`."""
+
+    def __init__(self, *, mistakes):
+        super().__init__()
+        self.mistakes = tf.Variable(mistakes)
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")])
+    def serve(self, image_bytes):
+        columns = tf.cast(tf.io.decode_raw(image_bytes, tf.uint8, fixed_length=2), tf.int32)
+        wrong = tf.cast(columns[:, 1] < self.mistakes, tf.int32)
+        return {"probabilities": tf.one_hot((columns[:, 0] + wrong) % len(CLASSES), len(CLASSES))}
+
+
+def save_model(directory, *, mistakes, classes=CLASSES):
+    module = Guesser(mistakes=mistakes)
+    tf.saved_model.save(module, str(directory), signatures={"serving_default": module.serve})
+    extra = directory / "assets.extra"
+    extra.mkdir()
+    (extra / "classes.json").write_text(json.dumps(classes))
+    return str(directory)
+
+
+def write_test_split(directory, n_images=N_IMAGES):
+    directory.mkdir(parents=True)
+    with tf.io.TFRecordWriter(str(directory / "data_tfrecord-00000-of-00001.gz"), "GZIP") as writer:
+        for rank in range(n_images):
+            example = tf.train.Example()
+            example.features.feature["image_bytes"].bytes_list.value.append(image(rank % len(CLASSES), rank))
+            example.features.feature["label"].bytes_list.value.append(CLASSES[rank % len(CLASSES)].encode())
+            writer.write(example.SerializeToString())
+    return str(directory)

@@ -1,0 +1,201 @@
+import json
+import os
+import shutil
+
+import pytest
+from push_saved_models import CLASSES, N_IMAGES, save_model, write_test_split
+
+from components.push.decision import push_model
+from components.push.fingerprint import fingerprint
+from components.push.scoring import load_classifier, top1_accuracy
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("models")
+    return {mistakes: save_model(directory / str(mistakes), mistakes=mistakes) for mistakes in (2, 4, 5)}
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory):
+    return write_test_split(tmp_path_factory.mktemp("examples") / "Split-test")
+
+
+@pytest.fixture
+def push(tmp_path, labelled):
+    def push(model, *, blessed=True, max_regression=0.0):
+        return push_model(
+            model,
+            blessed=blessed,
+            test_split_uri=labelled,
+            destination=str(tmp_path / "pushed"),
+            max_regression=max_regression,
+        )
+
+    return push
+
+
+def listing(directory):
+    return {
+        str(path.relative_to(directory)): path.stat().st_mtime_ns
+        for path in sorted(directory.rglob("*"))
+        if path.name != ".lock"
+    }
+
+
+def test_model_that_is_not_blessed_leaves_no_trace(push, models, tmp_path):
+    decision = push(models[4], blessed=False)
+    assert (decision.blessed, decision.pushed, decision.version) == (False, None, None)
+    assert "Evaluator did not bless" in decision.reason
+    assert not (tmp_path / "pushed").exists()
+
+
+def test_first_model_becomes_version_one_and_champion(push, models, tmp_path):
+    decision = push(models[4])
+    assert decision.blessed
+    assert decision.pushed == str(tmp_path / "pushed" / "1")
+    assert decision.version == "1"
+    assert decision.candidate_top1 == pytest.approx(1 - 4 / N_IMAGES)
+    assert decision.champion_version is None
+    assert (tmp_path / "pushed" / "CHAMPION").read_text() == "1\n"
+    assert fingerprint(decision.pushed) == fingerprint(models[4])
+
+
+def test_pushed_model_loads_and_scores_as_before(push, models, labelled):
+    assert top1_accuracy(load_classifier(push(models[4]).pushed), labelled) == (0.8, N_IMAGES)
+
+
+def test_same_model_again_changes_nothing(push, models, tmp_path):
+    push(models[4])
+    before = listing(tmp_path / "pushed")
+    decision = push(models[4])
+    assert listing(tmp_path / "pushed") == before
+    assert decision.reason == "Already pushed as version 1: it is the champion."
+    assert (decision.blessed, decision.version, decision.pushed) == (True, "1", str(tmp_path / "pushed" / "1"))
+
+
+def test_better_model_becomes_the_next_version_and_champion(push, models, tmp_path):
+    push(models[5])
+    decision = push(models[4])
+    assert (decision.version, decision.champion_version) == ("2", "1")
+    assert (decision.candidate_top1, decision.champion_top1) == (0.8, 0.75)
+    assert (tmp_path / "pushed" / "CHAMPION").read_text() == "2\n"
+
+
+def test_worse_model_is_kept_back_with_the_difference(push, models, tmp_path):
+    push(models[4])
+    before = listing(tmp_path / "pushed")
+    decision = push(models[5])
+    assert listing(tmp_path / "pushed") == before
+    assert (decision.blessed, decision.pushed, decision.version) == (False, None, None)
+    assert (decision.candidate_top1, decision.champion_top1, decision.champion_version) == (0.75, 0.8, "1")
+    assert "Kept back: top-1 0.7500 on 20 test images against 0.8000" in decision.reason
+    assert "worse by 0.0500" in decision.reason
+
+
+def test_worse_model_within_the_allowed_regression_is_pushed(push, models):
+    push(models[4])
+    assert push(models[5], max_regression=0.05).version == "2"
+
+
+def test_older_version_that_is_worse_now_does_not_return_to_the_throne(push, models, tmp_path):
+    push(models[5])
+    push(models[4])
+    assert not push(models[5]).blessed
+    assert (tmp_path / "pushed" / "CHAMPION").read_text() == "2\n"
+
+
+def test_older_version_that_wins_is_crowned_and_not_copied(push, models, tmp_path):
+    push(models[4])
+    push(models[5], max_regression=1.0)
+    decision = push(models[4])
+    assert decision.version == "1"
+    assert decision.reason.startswith("Already pushed as version 1: top-1 0.8000")
+    assert (tmp_path / "pushed" / "CHAMPION").read_text() == "1\n"
+    assert not (tmp_path / "pushed" / "3").exists()
+
+
+def test_lost_pointer_is_restored_by_the_same_model(push, models, tmp_path):
+    push(models[4])
+    (tmp_path / "pushed" / "CHAMPION").unlink()
+    assert push(models[4]).version == "1"
+    assert (tmp_path / "pushed" / "CHAMPION").read_text() == "1\n"
+
+
+def test_newest_version_is_the_champion_where_the_pointer_is_lost(push, models, tmp_path):
+    push(models[4])
+    (tmp_path / "pushed" / "CHAMPION").unlink()
+    decision = push(models[5])
+    assert (decision.blessed, decision.champion_version) == (False, "1")
+
+
+def test_unreadable_pointer_is_refused_with_a_remedy(push, models, tmp_path):
+    push(models[4])
+    (tmp_path / "pushed" / "CHAMPION").write_text("the best")
+    with pytest.raises(ValueError, match="holds the number of a version; received 'the best'"):
+        push(models[5])
+
+
+@pytest.mark.parametrize("lost", ["", "saved_model.pb", "assets.extra/classes.json", "variables"])
+def test_champion_that_cannot_be_loaded_gives_way_and_the_reason_says_so(lost, push, models, tmp_path):
+    champion = push(models[2]).pushed
+    path = os.path.join(champion, lost)
+    shutil.rmtree(path) if os.path.isdir(path) else os.remove(path)
+    decision = push(models[5])
+    assert decision.blessed
+    assert "the champion, version 1, cannot be scored" in decision.reason
+    assert (tmp_path / "pushed" / "CHAMPION").read_text() == f"{decision.version}\n"
+
+
+def test_champion_with_other_classes_gives_way_and_the_reason_names_them(push, models, tmp_path):
+    push(save_model(tmp_path / "other", mistakes=0, classes=["ant", "bee", "dog"]))
+    decision = push(models[5])
+    assert decision.blessed
+    assert "only it knows ['dog'], only the new model knows ['cat']" in decision.reason
+
+
+def test_champion_with_the_same_classes_in_another_order_is_compared(push, models, tmp_path):
+    push(save_model(tmp_path / "other", mistakes=0, classes=CLASSES[::-1]))
+    assert push(models[5]).champion_top1 == pytest.approx(7 / N_IMAGES)
+
+
+def test_version_of_another_tool_counts_as_already_pushed(push, models, tmp_path):
+    shutil.copytree(models[4], tmp_path / "pushed" / "1700000000")
+    assert push(models[4]).version == "1700000000"
+    assert push(models[2]).version == "1700000001"
+
+
+def test_candidate_without_class_names_is_refused(push, models, tmp_path):
+    broken = shutil.copytree(models[4], tmp_path / "broken")
+    (broken / "assets.extra" / "classes.json").unlink()
+    with pytest.raises(ValueError, match="A pushed model is a SavedModel whose signature serving_default"):
+        push(str(broken))
+
+
+def test_candidate_with_fewer_names_than_probabilities_is_refused(push, models, tmp_path):
+    broken = shutil.copytree(models[4], tmp_path / "broken")
+    (broken / "assets.extra" / "classes.json").write_text(json.dumps(["ant"]))
+    with pytest.raises(ValueError, match="3 probabilities for 1 classes"):
+        push(str(broken))
+
+
+def test_missing_model_is_refused(push, tmp_path):
+    with pytest.raises(ValueError, match=r"has no saved_model\.pb"):
+        push(str(tmp_path / "nothing"))
+
+
+@pytest.mark.parametrize("max_regression", [-0.1, 1.1, float("nan")])
+def test_impossible_regression_is_refused(max_regression, push, models):
+    with pytest.raises(ValueError, match="max_regression is a difference of accuracies"):
+        push(models[4], max_regression=max_regression)
+
+
+def test_empty_test_split_is_refused(models, tmp_path):
+    with pytest.raises(ValueError, match=r"holds none\. Add a test split"):
+        push_model(
+            models[4],
+            blessed=True,
+            test_split_uri=write_test_split(tmp_path / "empty", n_images=0),
+            destination=str(tmp_path / "pushed"),
+            max_regression=0.0,
+        )

@@ -1,0 +1,186 @@
+import dataclasses
+import json
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from report_artifacts import CLASSES, write_sources
+
+from components.report import graph, sentences
+from components.report.content import Node
+from components.report.loading import load_content
+from components.report.metrics import metrics_json
+from components.report.render import render
+
+ATTACK = "<script>alert(1)</script>"
+
+
+class _Page(HTMLParser):
+    """Collects the page's text outside scripts and its scripts."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.scripts, self.text, self._inside = [], "", None
+        self.feed(page)
+
+    def handle_starttag(self, tag, attributes):
+        self._inside = tag
+        if tag == "script":
+            self.scripts.append("")
+
+    def handle_endtag(self, tag):
+        self._inside = None
+
+    def handle_data(self, data):
+        if self._inside == "script":
+            self.scripts[-1] += data
+        elif self._inside != "style":
+            self.text += data
+
+
+@pytest.fixture(scope="module")
+def content(tmp_path_factory):
+    return load_content(write_sources(tmp_path_factory.mktemp("run"), n_test=30))
+
+
+def test_page_leads_with_the_result(content):
+    text = _Page(render(content)).text
+
+    assert (
+        "On 10% of the labels (400 images) the pretrained network reaches 45.2%, "
+        "the same network from scratch 38.9%." in text
+    )
+    assert "42.1–48.3" in text
+    assert "The first 50 of 64 rejected" in text
+
+
+def test_page_names_no_other_host(content):
+    page = render(content)
+
+    assert "default-src 'none'" in page
+    assert 'src="http' not in page
+    assert "<link" not in page
+
+
+def test_page_has_a_chart_for_each_figure(content):
+    page = render(content)
+    figures = json.loads(_Page(page).scripts[0])
+
+    assert set(figures) == {
+        "accuracy", "pretrain-curves", "run-curves", "map", "confusion", "per-class", "lineage", "times",
+    }  # fmt: skip
+    assert all(f'id="chart-{name}"' in page for name in figures)
+
+
+def test_hostile_names_stay_text(tmp_path):
+    classes = (ATTACK, "<b>bold</b>", *CLASSES[2:])
+    page = render(load_content(write_sources(tmp_path, classes=classes, n_test=30, file_name=ATTACK)))
+    parsed = _Page(page)
+
+    # The data, plotly and our own script; nothing that a name brought.
+    assert len(parsed.scripts) == 3
+    assert ATTACK in parsed.text
+    assert ATTACK not in page
+    # In a chart's text the name is escaped once more, because plotly would read tags.
+    assert "&lt;b&gt;bold" in json.loads(parsed.scripts[0])["confusion"]["data"][0]["x"][1]
+
+
+def test_absent_inputs_are_explained(content):
+    bare = dataclasses.replace(content, runs=(), rows=(), decision=None, nodes=None, rejects=(), configuration="")
+    text = _Page(render(bare)).text
+
+    for reason in (
+        "no two arms on the same labels",
+        "trained no classifier",
+        "no candidate whose confusions",
+        "neither evaluated nor pushed",
+        "The graph of nodes is not available on this runner",
+        "Times of nodes are not available on this runner",
+        "every input that was read is an image",
+        "passed no configuration",
+    ):
+        assert reason in text
+
+
+def test_thousand_classes_are_cut_and_said_so(tmp_path):
+    classes = tuple(f"class {index}" for index in range(1000))
+    page = render(load_content(write_sources(tmp_path, classes=classes, n_test=200)))
+
+    assert len(page) < 6_000_000
+    text = _Page(page).text
+    assert "The 30 most frequent classes; the other 970 are taken together." in text
+    assert "The 30 classes with the most labels are shown." in text
+
+
+def test_tiny_test_set_renders(tmp_path):
+    content = load_content(write_sources(tmp_path, n_test=1))
+
+    assert "Neighbours need at least two test images" in render(content)
+
+
+def _rows(content, finetune: float, supervised: float):
+    replaced = {"finetune": finetune, "supervised": supervised}
+    return [
+        dataclasses.replace(row, top1=replaced[row.arm])
+        for row in content.rows
+        if row.arm in replaced and row.label_fraction == 0.1
+    ]
+
+
+@pytest.mark.parametrize(
+    ("finetune", "supervised", "verdict"),
+    [
+        (0.5, 0.4, "Pretraining helps by 10.0 points"),
+        (0.4, 0.5, "Pretraining harms by 10.0 points"),
+        (0.4, 0.405, "The difference of −0.5 points"),
+    ],
+)
+def test_headline_is_honest_in_each_direction(content, finetune, supervised, verdict):
+    details = sentences.headline(_rows(content, finetune, supervised)).details
+
+    assert details[0].startswith(verdict)
+
+
+def test_headline_without_fine_tuning_compares_the_probes(content):
+    rows = [row for row in content.rows if row.arm in ("linear", "random")]
+
+    assert "linear probe of the pretrained encoder reaches 42.1%" in sentences.headline(rows).title
+
+
+def test_lineage_leaves_out_what_others_imply():
+    nodes = [
+        Node(name="a", seconds=1, cached=False, inputs=()),
+        Node(name="b", seconds=1, cached=True, inputs=("a",)),
+        Node(name="c", seconds=1, cached=False, inputs=("a", "b", "not recorded")),
+    ]
+
+    figure = graph.lineage_chart(nodes)
+
+    assert len(figure.layout.shapes) == 2
+    assert [annotation.y for annotation in figure.layout.annotations] == [0, -1, -2]
+
+
+def test_metrics_hold_the_contract(content):
+    metrics = json.loads(metrics_json(content))
+
+    assert set(metrics) == {"rows", "ingest", "blessed", "pushed"}
+    assert len(metrics["rows"]) == 10
+    assert set(metrics["rows"][0]) == {
+        "arm", "label_fraction", "n_labels", "top1", "top5", "n_test", "seed", "settings",
+    }  # fmt: skip
+    assert metrics["ingest"]["unlabeled"] == {"read": 4100, "kept": 4000, "duplicate": 36, "rejected": 64}
+    assert metrics["blessed"] is True
+    assert metrics["pushed"] == "runs/local/serving/3"
+
+
+def test_metrics_without_a_decision_are_not_blessed(content):
+    metrics = json.loads(metrics_json(dataclasses.replace(content, decision=None)))
+
+    assert (metrics["blessed"], metrics["pushed"]) == (False, None)
+
+
+def test_metric_that_is_not_finite_becomes_null(content):
+    row = dataclasses.replace(content.rows[0], settings={"C": np.inf})
+    metrics = json.loads(metrics_json(dataclasses.replace(content, rows=(row,))))
+
+    assert metrics["rows"][0]["settings"] == {"C": None}

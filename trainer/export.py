@@ -1,0 +1,160 @@
+"""What a stage hands on: weights without pickle for the next stage, and a SavedModel that takes encoded bytes."""
+
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import safetensors.numpy
+import tensorflow as tf
+import tf_keras
+
+from trainer import images, resnet
+from trainer.config import EncoderConfig
+
+_EXTRA = "assets.extra"  # the folder of a SavedModel that is free for files of one's own
+_WEIGHTS = "encoder.safetensors"
+_DESCRIPTION = "encoder.json"
+CLASSES = "classes.json"
+_UNKNOWN_CLASS = -1
+
+
+_ENCODED = tf.TensorSpec([None], tf.string, name="image_bytes")
+
+
+class ServedEncoder(tf.Module):
+    """An encoder behind its preprocessing: encoded images in, h out.
+
+    No Python of ours is needed to load what this saves: all of it is in the graph.
+    """
+
+    def __init__(self, model: tf_keras.Model, preprocessing: Any) -> None:
+        """
+        Args:
+            model: images [B, S, S, 3] → h.
+            preprocessing: callable from {"image_bytes": [B, 1] string} to {"image": [B] string}, canonical PNGs; a
+                trackable object, since it may hold variables and tables.
+        """
+        super().__init__()
+        self._model = model
+        self._preprocessing = preprocessing
+        self._size_px = int(model.input_shape[1])
+
+    @tf.function(input_signature=[_ENCODED])
+    def preprocess(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        """What the network sees: [B] encoded images → [B, S, S, 3] float32 in [0, 1]."""
+        canonical = self._preprocessing({"image_bytes": image_bytes[:, None]})["image"]
+
+        def view(png: tf.Tensor) -> tf.Tensor:
+            return images.evaluation_view(images.decode_png(png), size_px=self._size_px)
+
+        signature = tf.TensorSpec([self._size_px, self._size_px, 3], tf.float32)
+        return {"image": tf.map_fn(view, canonical, fn_output_signature=signature)}
+
+    @tf.function(input_signature=[_ENCODED])
+    def embed(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        """[B] encoded images → h [B, D]."""
+        return {"embedding": self._model(self.preprocess(image_bytes)["image"], training=False)}
+
+    @property
+    def signatures(self) -> dict[str, Any]:
+        """The functions by the names that a server knows them by."""
+        return {"serving_default": self.embed, "embed": self.embed, "preprocess": self.preprocess}
+
+
+class ServedClassifier(ServedEncoder):
+    """A classifier behind its preprocessing: encoded images in, class probabilities and h out."""
+
+    def __init__(self, model: tf_keras.Model, preprocessing: Any, *, classes: Sequence[str]) -> None:
+        """
+        Args:
+            model: images [B, S, S, 3] → (logits [B, C], h [B, D]).
+            preprocessing: as of `ServedEncoder`.
+            classes: names in the order of the logits.
+        """
+        super().__init__(model, preprocessing)
+        self._classes = tf.constant(list(classes))
+        indices = tf.range(len(classes), dtype=tf.int64)
+        self._class_index = tf.lookup.StaticHashTable(
+            tf.lookup.KeyValueTensorInitializer(self._classes, indices), default_value=_UNKNOWN_CLASS
+        )
+
+    @tf.function(input_signature=[_ENCODED])
+    def embed(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        """[B] encoded images → h [B, D]."""
+        _, h = self._model(self.preprocess(image_bytes)["image"], training=False)
+        return {"embedding": h}
+
+    @tf.function(input_signature=[_ENCODED])
+    def classify(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        """[B] encoded images → probabilities [B, C], the likeliest class [B] and h [B, D]."""
+        logits, h = self._model(self.preprocess(image_bytes)["image"], training=False)
+        label = tf.gather(self._classes, tf.argmax(logits, axis=1))
+        return {"probabilities": tf.nn.softmax(logits), "label": label, "embedding": h}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="label")])
+    def transformed_labels(self, label: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Class names [B] → indices [B]; TFMA calls a signature of this name to read the labels it compares with."""
+        return {"label_index": self._class_index.lookup(tf.reshape(label, [-1]))}
+
+    @property
+    def signatures(self) -> dict[str, Any]:
+        """The functions by the names that a server, or TFMA, knows them by."""
+        own = {"serving_default": self.classify, "transformed_labels": self.transformed_labels}
+        return {**super().signatures, **own}
+
+
+def save_served(served: ServedEncoder, path: str) -> None:
+    """Writes a SavedModel with its signatures."""
+    tf.saved_model.save(served, path, signatures=served.signatures)
+
+
+def save_classes(classes: Sequence[str], path: str) -> None:
+    """Writes the class names, in the order of the probabilities, beside a SavedModel's own files."""
+    _write_json(_extra(path, CLASSES), list(classes))
+
+
+def save_encoder(encoder: tf_keras.Model, config: EncoderConfig, path: str) -> None:
+    """Writes an encoder's weights and description into a SavedModel's folder for files of one's own."""
+    tensors = {variable.name: variable.numpy() for variable in encoder.weights}
+    tf.io.gfile.makedirs(os.path.join(path, _EXTRA))
+    with tempfile.TemporaryDirectory() as folder:
+        local = Path(folder) / _WEIGHTS
+        safetensors.numpy.save_file(tensors, local)
+        tf.io.gfile.copy(str(local), _extra(path, _WEIGHTS), overwrite=True)
+    description = {"size_px": int(encoder.input_shape[1]), "encoder": config.model_dump(mode="json")}
+    _write_json(_extra(path, _DESCRIPTION), description)
+
+
+def load_encoder(path: str) -> tuple[tf_keras.Model, EncoderConfig]:
+    """Reads what `save_encoder` wrote.
+
+    Raises:
+        ValueError: a tensor is missing, or its shape is not that of the described network.
+    """
+    with tf.io.gfile.GFile(_extra(path, _DESCRIPTION)) as file:
+        description = json.load(file)
+    config = EncoderConfig.model_validate_json(json.dumps(description["encoder"]))
+    encoder = resnet.build_encoder(config, size_px=description["size_px"], seed=0)
+    with tf.io.gfile.GFile(_extra(path, _WEIGHTS), "rb") as file:
+        tensors = safetensors.numpy.load(file.read())
+    expected = {variable.name: tuple(variable.shape) for variable in encoder.weights}
+    found = {name: tensor.shape for name, tensor in tensors.items()}
+    if expected != found:
+        differing = sorted(name for name in expected | found if expected.get(name) != found.get(name))
+        raise ValueError(f"{path}: weights do not fit the encoder it describes, differing in {differing[:5]}")
+    for variable in encoder.weights:
+        variable.assign(tensors[variable.name])
+    return encoder, config
+
+
+def _extra(path: str, name: str) -> str:
+    return os.path.join(path, _EXTRA, name)
+
+
+def _write_json(path: str, value: Any) -> None:
+    tf.io.gfile.makedirs(os.path.dirname(path))
+    with tf.io.gfile.GFile(path, "w") as file:
+        json.dump(value, file, ensure_ascii=False, indent=1)

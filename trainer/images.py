@@ -1,0 +1,79 @@
+"""What happens to an image before the network, the same in training and in serving: decode, canonicalise, crop."""
+
+import tensorflow as tf
+
+_MAX_LONG_SIDE = 2  # short sides; a panorama keeps its middle, so that batches need not be padded without end
+_EVALUATION_CROP = 0.875  # arXiv 2002.05709, appendix B; not at 32 px or under
+_NO_CROP_SIZE_PX = 32
+
+
+def canonical_png(encoded: tf.Tensor, *, short_side_px: tf.Tensor) -> tf.Tensor:
+    """Encoded images of any size → PNGs whose short side is the given one: deterministic, no augmentation.
+
+    Args:
+        encoded: [B] string, each a JPEG, PNG, GIF or BMP.
+        short_side_px: scalar integer > 0.
+
+    Returns:
+        [B] string, PNGs of RGB uint8; sides keep their proportion up to 1:2, beyond that the middle is kept.
+    """
+
+    def canonicalize(image_bytes: tf.Tensor) -> tf.Tensor:
+        image = tf.io.decode_image(image_bytes, channels=3, expand_animations=False)
+        image.set_shape([None, None, 3])
+        return tf.io.encode_png(_resize_short_side(image, tf.cast(short_side_px, tf.int32)))
+
+    return tf.map_fn(canonicalize, encoded, fn_output_signature=tf.string)
+
+
+def _resize_short_side(image: tf.Tensor, short_side_px: tf.Tensor) -> tf.Tensor:
+    shape = tf.shape(image)
+    longest = _MAX_LONG_SIDE * tf.minimum(shape[0], shape[1])
+    image = _center_crop(image, tf.minimum(shape[0], longest), tf.minimum(shape[1], longest))
+    shape = tf.shape(image)
+    scale = tf.cast(short_side_px, tf.float64) / tf.cast(tf.minimum(shape[0], shape[1]), tf.float64)
+    size = tf.cast(tf.round(tf.cast(shape[:2], tf.float64) * scale), tf.int32)
+
+    def resize() -> tf.Tensor:
+        resized = tf.image.resize(image, size, antialias=True)
+        return tf.cast(tf.clip_by_value(tf.round(resized), 0.0, 255.0), tf.uint8)
+
+    return tf.cond(tf.reduce_all(tf.equal(size, shape[:2])), lambda: image, resize)
+
+
+def decode_png(png: tf.Tensor) -> tf.Tensor:
+    """A canonical PNG → [H, W, 3] uint8."""
+    image = tf.io.decode_png(png, channels=3)
+    image.set_shape([None, None, 3])
+    return image
+
+
+def evaluation_view(image: tf.Tensor, *, size_px: int) -> tf.Tensor:
+    """The view that evaluation and serving give the network: centre crop, resize, [0, 1].
+
+    Args:
+        image: [H, W, 3] uint8, canonical.
+        size_px: side of the network's input; over 32 px the crop keeps 0.875 of the short side.
+
+    Returns:
+        [size, size, 3] float32 in [0, 1].
+    """
+    short_side = tf.minimum(tf.shape(image)[0], tf.shape(image)[1])
+    if size_px > _NO_CROP_SIZE_PX:
+        short_side = tf.cast(tf.round(tf.cast(short_side, tf.float32) * _EVALUATION_CROP), tf.int32)
+    square = _center_crop(image, short_side, short_side)
+    resized = tf.image.resize(square, [size_px, size_px], antialias=True)
+    return tf.clip_by_value(resized, 0.0, 255.0) / 255.0
+
+
+def _center_crop(image: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
+    shape = tf.shape(image)
+    top, left = (shape[0] - height) // 2, (shape[1] - width) // 2
+    return image[top : top + height, left : left + width]
+
+
+def png_size(png: tf.Tensor) -> tf.Tensor:
+    """Height and width of a PNG from its header, without decoding it: scalar string → [2] int32."""
+    header = tf.cast(tf.io.decode_raw(tf.strings.substr(png, 16, 8), tf.uint8), tf.int32)
+    width_height = tf.reduce_sum(tf.reshape(header, [2, 4]) * tf.constant([1 << 24, 1 << 16, 1 << 8, 1]), axis=1)
+    return width_height[::-1]

@@ -1,0 +1,41 @@
+"""Learning-rate schedules."""
+
+import math
+from typing import Any
+
+import tensorflow as tf
+import tf_keras
+
+
+class WarmupCosine(tf_keras.optimizers.schedules.LearningRateSchedule):
+    """Linear warm-up from 0 to the peak, then a cosine to 0 without restarts (arXiv 2002.05709, section 2.2)."""
+
+    def __init__(self, peak: float, *, warmup_steps: int, total_steps: int) -> None:
+        """
+        Args:
+            peak: learning rate at the end of the warm-up.
+            warmup_steps: 0 … `total_steps`.
+            total_steps: where the rate has fallen to 0.
+
+        Raises:
+            ValueError: the warm-up is longer than the training.
+        """
+        super().__init__()
+        if not 0 <= warmup_steps <= total_steps:
+            raise ValueError(f"warm-up of {warmup_steps} steps does not fit into {total_steps} steps: shorten it")
+        self._peak, self._warmup_steps, self._total_steps = peak, warmup_steps, total_steps
+
+    def __call__(self, step: tf.Tensor) -> tf.Tensor:
+        step = tf.cast(step, tf.float32)
+        rising = self._peak * (step + 1.0) / max(self._warmup_steps, 1)
+        progress = (step - self._warmup_steps) / max(self._total_steps - self._warmup_steps, 1)
+        falling = 0.5 * self._peak * (1.0 + tf.cos(math.pi * tf.clip_by_value(progress, 0.0, 1.0)))
+        return tf.where(step < self._warmup_steps, rising, falling)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"peak": self._peak, "warmup_steps": self._warmup_steps, "total_steps": self._total_steps}
+
+
+def warmup_cosine(peak: float, *, warmup_steps: int, total_steps: int) -> WarmupCosine:
+    """The schedule of pretraining; see `WarmupCosine`."""
+    return WarmupCosine(peak, warmup_steps=warmup_steps, total_steps=total_steps)
