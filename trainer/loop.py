@@ -1,6 +1,7 @@
 """The training loop that all stages share: steps, history, checkpoints, and going on where a run was killed."""
 
 import csv
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -53,15 +54,26 @@ class History:
 
 
 def build_optimizer(
-    config: OptimizerConfig, variables: list[tf.Variable], *, total_steps: int
+    config: OptimizerConfig,
+    variables: list[tf.Variable],
+    *,
+    total_steps: int,
+    supervised_head: Iterable[tf.Variable] = (),
 ) -> tf_keras.optimizers.Optimizer:
-    """The configured optimiser with warm-up and cosine; vectors (batch norm, biases) take no decay and no ratio."""
+    """The configured optimiser with warm-up and cosine; vectors (batch norm, biases) take no decay and no ratio.
+
+    Args:
+        config: of the optimiser.
+        variables: that are trained.
+        total_steps: of the training.
+        supervised_head: those of a classifier's head, which LARS neither decays nor adapts either.
+    """
     schedule = schedules.warmup_cosine(
         config.learning_rate, warmup_steps=round(config.warmup_share * total_steps), total_steps=total_steps
     )
     vectors = [variable for variable in variables if variable.shape.rank == 1]
     if config.name == "lars":
-        optimizer = lars.LARS(schedule, weight_decay=config.weight_decay, exclude=vectors)
+        optimizer = lars.LARS(schedule, weight_decay=config.weight_decay, exclude=[*vectors, *supervised_head])
     else:
         decay = config.weight_decay or None
         if config.name == "sgd":
@@ -127,6 +139,8 @@ def train(
                 if report:
                     report(Progress(done, total_steps, row, speed))
             if saver and (done % checkpoint_every_steps == 0 or done == total_steps):
+                # Not every step is logged: a checkpoint past a loss of NaN would stop each resume for good.
+                _check_finite(metrics["loss"], done)
                 saver.save(done)
     return history
 
@@ -140,12 +154,16 @@ def _row(
     metrics: dict[str, tf.Tensor], optimizer: tf_keras.optimizers.Optimizer, done: int, steps_per_epoch: int
 ) -> Metrics:
     values = {name: float(value) for name, value in metrics.items()}
-    if not tf.math.is_finite(values["loss"]):
-        raise FloatingPointError(
-            f"the loss is {values['loss']} at step {done}: lower the learning rate or lengthen the warm-up"
-        )
+    _check_finite(values["loss"], done)
     rate = float(optimizer.learning_rate)
     return {"step": done, "epoch": round(done / steps_per_epoch, 3), **values, "learning_rate": rate}
+
+
+def _check_finite(loss: tf.Tensor | float, done: int) -> None:
+    if not math.isfinite(loss):
+        raise FloatingPointError(
+            f"the loss is {float(loss)} at step {done}: lower the learning rate or lengthen the warm-up"
+        )
 
 
 class _Checkpoints:
@@ -172,7 +190,10 @@ class _Checkpoints:
         self._manager.checkpoint.restore(self._manager.latest_checkpoint).assert_consumed()
         done = int(self._step)
         with tf.io.gfile.GFile(self._history_path) as file:
-            rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+            rows = [
+                {name: float(value) for name, value in row.items()} | {"step": int(row["step"])}
+                for row in csv.DictReader(file)
+            ]
         self._history.rows.extend(row for row in rows if row["step"] <= done)
         return done
 

@@ -7,6 +7,7 @@ import tensorflow as tf
 import tf_keras
 
 
+@tf_keras.utils.register_keras_serializable(package="simclr")
 class WarmupCosine(tf_keras.optimizers.schedules.LearningRateSchedule):
     """Linear warm-up from 0 to the peak, then a cosine to 0 without restarts (arXiv 2002.05709, section 2.2)."""
 

@@ -135,9 +135,14 @@ def train_classifier(
     encoder = resnet.build_encoder(encoder_config, size_px=size_px, seed=seed)
     if pretrained is not None:
         encoder.set_weights(pretrained.get_weights())
-    logits = heads.classification_head(n_classes)(encoder.output)
-    model = tf_keras.Model(encoder.input, [logits, encoder.output], name="classifier")
-    optimizer = loop.build_optimizer(config.optimizer, model.trainable_variables, total_steps=config.steps)
+    head = heads.classification_head(n_classes)
+    model = tf_keras.Model(encoder.input, [head(encoder.output), encoder.output], name="classifier")
+    optimizer = loop.build_optimizer(
+        config.optimizer,
+        model.trainable_variables,
+        total_steps=config.steps,
+        supervised_head=head.trainable_variables,
+    )
     crop = config.crop.model_copy(update={"size_px": size_px})
 
     @tf.function(reduce_retracing=True)

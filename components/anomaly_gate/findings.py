@@ -8,6 +8,7 @@ from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2
 # The values are in TFDV's message and nowhere else: "… missing from the schema: zebra (~12%), yak (<1%). "
 _UNEXPECTED_VALUE = re.compile(r"(?:^.*? schema: |, )(.*?) \(([~<]?\d+%)\)(?=, |\. ?$)")
 _SHOWN_VALUES = 10
+_LABEL = "label"
 
 
 def find_faults(
@@ -18,8 +19,8 @@ def find_faults(
 ) -> list[str]:
     """Lists what makes examples unfit, a sentence or two each.
 
-    Values that the schema doesn't know count in required features only. In the others they are no fault: TFDV takes
-    any feature with few different values for a category, which in a small set goes for keys, addresses and checksums.
+    Values that the schema doesn't know count in the label only. In other features they are no fault: TFDV takes any
+    feature with few different values for a category, which in a small set goes for keys, addresses and checksums.
 
     Args:
       anomalies: of each split, as ExampleValidator writes them.
@@ -39,12 +40,12 @@ def find_faults(
             faults.append(f"The {split!r} split as a whole: {found.dataset_anomaly_info.description.strip()}")
         for feature, info in sorted(found.anomaly_info.items()):
             if feature not in absent:
-                faults.extend(_feature_faults(split, feature, info, required=feature in required_features))
+                faults.extend(_feature_faults(split, feature, info))
     return faults
 
 
 def _absent_feature(name: str) -> str:
-    if name == "label":
+    if name == _LABEL:
         return (
             "The label column is missing: no training example has the feature 'label'. Name the folders after the "
             "classes, give each image a .cls member, or add a manifest with a label column."
@@ -52,12 +53,12 @@ def _absent_feature(name: str) -> str:
     return f"The feature {name!r} is missing: no training example has it. Ingest the images again."
 
 
-def _feature_faults(split: str, feature: str, info: anomalies_pb2.AnomalyInfo, *, required: bool) -> Iterator[str]:
+def _feature_faults(split: str, feature: str, info: anomalies_pb2.AnomalyInfo) -> Iterator[str]:
     others = []
     for reason in info.reason:
         if reason.type == anomalies_pb2.AnomalyInfo.ENUM_TYPE_UNEXPECTED_STRING_VALUES:
-            if required:
-                yield _unexpected_values(split, feature, reason.description)
+            if feature == _LABEL:
+                yield _unexpected_classes(split, reason.description)
         elif reason.type == anomalies_pb2.AnomalyInfo.SCHEMA_MISSING_COLUMN:
             yield f"No example of the {split!r} split has the feature {feature!r}. Give each of its images one."
         else:
@@ -66,14 +67,13 @@ def _feature_faults(split: str, feature: str, info: anomalies_pb2.AnomalyInfo, *
         yield f"Feature {feature!r} of the {split!r} split: {' '.join(others)} Correct or remove these images."
 
 
-def _unexpected_values(split: str, feature: str, description: str) -> str:
-    values = _UNEXPECTED_VALUE.findall(description)
-    if not values:
-        return f"Feature {feature!r} of the {split!r} split: {description.strip()}"
-    one, many = ("class", "classes") if feature == "label" else (f"value of {feature!r}", f"values of {feature!r}")
-    subject = f"a {one}" if len(values) == 1 else f"{len(values)} {many}"
-    shown = ", ".join(f"'{_unescaped(value)}' ({share} of its examples)" for value, share in values[:_SHOWN_VALUES])
-    more = f" and {len(values) - _SHOWN_VALUES} more" if len(values) > _SHOWN_VALUES else ""
+def _unexpected_classes(split: str, description: str) -> str:
+    classes = _UNEXPECTED_VALUE.findall(description)
+    if not classes:
+        return f"The labels of the {split!r} split: {description.strip()}"
+    shown = ", ".join(f"'{_unescaped(name)}' ({share} of its examples)" for name, share in classes[:_SHOWN_VALUES])
+    more = f" and {len(classes) - _SHOWN_VALUES} more" if len(classes) > _SHOWN_VALUES else ""
+    subject = "a class" if len(classes) == 1 else f"{len(classes)} classes"
     return (
         f"The {split!r} split has {subject} that the training split lacks: {shown}{more}. "
         f"Add training images of each, correct the spelling, or take them out of the {split!r} split."

@@ -1,5 +1,6 @@
 """What needs to see more than one image: equal contents, equal keys, rows that fit several images."""
 
+import collections
 import dataclasses
 import hashlib
 import itertools
@@ -43,11 +44,11 @@ class Claim(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Contested:
-    """Names with more than one claimant, and how many rows of each source's manifest were used."""
+    """Names with more than one claimant; by source, how many rows of its manifest were used."""
 
     keys: frozenset[str] = frozenset()
     rows: frozenset[tuple[str, str]] = frozenset()
-    matched_rows: tuple[tuple[str, int], ...] = ()
+    matched_rows: collections.Counter = dataclasses.field(default_factory=collections.Counter)
 
 
 def find_contested(claims: Iterable[Claim]) -> Contested:
@@ -59,29 +60,23 @@ def find_contested(claims: Iterable[Claim]) -> Contested:
         claimants.setdefault(name, set()).add(claim.claimant)
         if claim.exact and claim.source:
             exact.add(name)
-    matched: dict[str, int] = {}
-    for source, _ in claimants:
-        if source:
-            matched[source] = matched.get(source, 0) + 1
+    matched = collections.Counter(source for source, _ in claimants if source)
     contested = {name for name, by in claimants.items() if len(by) > 1}
     return Contested(
         keys=frozenset(name for source, name in contested if not source),
         # A row that names one image exactly is not also meant for others of the same base name.
         rows=frozenset(name for name in contested | exact if name[0]),
-        matched_rows=tuple(sorted(matched.items())),
+        matched_rows=matched,
     )
 
 
 def union(parts: Iterable[Contested]) -> Contested:
     """Joins findings about disjoint sets of names."""
     parts = list(parts)
-    matched: dict[str, int] = {}
-    for source, count in itertools.chain.from_iterable(part.matched_rows for part in parts):
-        matched[source] = matched.get(source, 0) + count
     return Contested(
         keys=frozenset().union(*(part.keys for part in parts)),
         rows=frozenset().union(*(part.rows for part in parts)),
-        matched_rows=tuple(sorted(matched.items())),
+        matched_rows=sum((part.matched_rows for part in parts), collections.Counter()),
     )
 
 

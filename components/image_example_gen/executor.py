@@ -56,7 +56,9 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         work = [item for _, items in planned for item in items]
         with self._make_beam_pipeline() as pipeline:
             ingest.build(pipeline, work, _excluded_files(input_dict.get("exclude")), settings)
-        _report(settings, found, summary_uri, max_rejected_share=parameters.max_rejected_share)
+        part = ingest.collect(settings, work_count=len(work))
+        fileio.rmtree(settings.work_uri)
+        _report(part, settings, found, summary_uri, max_rejected_share=parameters.max_rejected_share)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,18 +110,19 @@ def _excluded_files(exclude: list[types.Artifact] | None) -> list[str]:
 
 
 def _report(
-    settings: ingest.Settings, found: list[sources.Source], summary_uri: str, *, max_rejected_share: float
+    part: ingest.Part,
+    settings: ingest.Settings,
+    found: list[sources.Source],
+    summary_uri: str,
+    *,
+    max_rejected_share: float,
 ) -> None:
-    parts = list(ingest.collect(settings))
-    fileio.rmtree(settings.work_uri)
-    accounts = summary.merge(part.accounts for part in parts)
+    accounts = part.accounts
     summary.check(accounts, found, splits=settings.splits, max_rejected_share=max_rejected_share)
-    matched = {name: count for part in parts for name, count in part.matched_rows.items()}
-    rejects = [reject for part in parts for reject in part.rejects]
-    ingest.write_text(posixpath.join(summary_uri, "rejects.jsonl"), ingest.rejects_json(rejects))
+    ingest.write_text(posixpath.join(summary_uri, "rejects.jsonl"), ingest.rejects_json(part.rejects))
     ingest.write_text(
         posixpath.join(summary_uri, "summary.json"),
-        summary.to_json(accounts, found, matched_rows=matched),
+        summary.to_json(accounts, found, matched_rows=part.matched_rows),
     )
     for name, account in accounts.items():
         logging.info(

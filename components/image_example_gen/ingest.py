@@ -13,7 +13,7 @@ import posixpath
 import uuid
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import apache_beam as beam
 from apache_beam.io.filesystem import CompressionTypes
@@ -29,6 +29,7 @@ _BATCH_BYTES = 32 * 2**20
 _BYTES_PER_PIXEL = 8
 _METADATA_BYTES = 2**20
 _CLAIMS = "claims"
+_READS = "reads"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,19 +54,27 @@ class Settings:
 class Batch:
     """What one reader sends to one writer."""
 
-    read: collections.Counter = dataclasses.field(default_factory=collections.Counter)
     records: list[dedupe.Record] = dataclasses.field(default_factory=list)
     rejects: list[tuple[str, names.Reject]] = dataclasses.field(default_factory=list)
     excluded: list[str] = dataclasses.field(default_factory=list)
 
 
+class Read(NamedTuple):
+    """A reader's own count of a work item, which takes another way than the images it counts."""
+
+    work: int
+    source: str
+    images: int
+
+
 @dataclasses.dataclass
 class Part:
-    """What one writer did."""
+    """What one writer did. What concerns the whole run is in the part of the first writer only."""
 
     accounts: summary.Accounts
     rejects: list[tuple[str, names.Reject]]
     matched_rows: dict[str, int]
+    reads: list[Read]
 
 
 def build(
@@ -81,13 +90,13 @@ def build(
     """
     # Through a file, for a million file names would not fit into a Dataflow job's description.
     work_file = posixpath.join(settings.work_uri, "work")
-    _write_atomically(work_file, lambda file: [write_record(file, pickle.dumps(item)) for item in work])
+    _write_atomically(work_file, lambda file: [write_record(file, pickle.dumps(item)) for item in enumerate(work)])
     outputs = (
         pipeline
         | "WorkFile" >> beam.Create([work_file])
         | "ListWork" >> beam.FlatMap(_load_work)
         | "SpreadWork" >> beam.Reshuffle()
-        | "ReadImages" >> beam.ParDo(ReadImages(settings)).with_outputs(_CLAIMS, main="batches")
+        | "ReadImages" >> beam.ParDo(ReadImages(settings)).with_outputs(_CLAIMS, _READS, main="batches")
     )
     contested = outputs[_CLAIMS] | "GroupClaims" >> beam.GroupByKey() | "Contested" >> beam.Map(_contested)
     # Every writer must run, though no image fall to it, so that all shards exist.
@@ -103,15 +112,32 @@ def build(
         inputs
         | "AllBatches" >> beam.Flatten()
         | "GroupByContent" >> beam.GroupByKey()
-        | "WriteShard" >> beam.Map(_write_shard, settings, beam.pvalue.AsList(contested))
+        | "WriteShard"
+        >> beam.Map(_write_shard, settings, beam.pvalue.AsList(contested), beam.pvalue.AsList(outputs[_READS]))
     )
 
 
-def collect(settings: Settings) -> Iterator[Part]:
-    """Yields what the writers of a finished run report."""
+def collect(settings: Settings, *, work_count: int) -> Part:
+    """Returns what the writers of a finished run report, added up.
+
+    Raises:
+      RuntimeError: if Beam lost or repeated a work item. (That an image was lost shows in the accounts.)
+    """
+    parts = []
     for bucket in range(settings.num_shards):
         with sources.open_bytes(_part_uri(settings, bucket)) as file:
-            yield pickle.load(file)
+            parts.append(pickle.load(file))
+    whole = Part(
+        accounts=summary.merge(part.accounts for part in parts),
+        rejects=[reject for part in parts for reject in part.rejects],
+        matched_rows=parts[0].matched_rows,
+        reads=sorted(parts[0].reads),
+    )
+    if [read.work for read in whole.reads] != list(range(work_count)):
+        raise RuntimeError(f"Beam lost or repeated some of {work_count} work items: {summary.BEAM_AT_FAULT}")
+    for read in whole.reads:
+        whole.accounts.setdefault(read.source, summary.Account()).read += read.images
+    return whole
 
 
 def rejects_json(rejects: Iterable[tuple[str, names.Reject]]) -> str:
@@ -134,8 +160,8 @@ class ReadImages(beam.DoFn):
         self._settings = settings
 
     def process(self, element: bytes) -> Iterator[tuple[int, bytes]]:
-        work: sources.Work = pickle.loads(element)
-        batches, claims, count, size = self._start()
+        number, work = pickle.loads(element)
+        batches, claims, waiting, size, total = self._empty_batches(), [], 0, 0, 0
         for item in sources.read(work, max_bytes=self._settings.max_bytes):
             read = make_record(item, work.source, self._settings)
             if isinstance(read, names.Reject):
@@ -147,21 +173,24 @@ class ReadImages(beam.DoFn):
                 batch.records.append(record)
                 claims += record_claims
                 size += len(record.data)
-            batch.read[work.source.name] += 1
-            count += 1
-            if count >= _BATCH_RECORDS or size >= _BATCH_BYTES:
-                yield from self._finish(batches, claims)
-                batches, claims, count, size = self._start()
-        yield from self._finish(batches, claims)
+            total += 1
+            waiting += 1
+            if waiting >= _BATCH_RECORDS or size >= _BATCH_BYTES:
+                yield from self._send(batches, claims)
+                batches, claims, waiting, size = self._empty_batches(), [], 0, 0
+        yield from self._send(batches, claims)
+        yield beam.pvalue.TaggedOutput(_READS, Read(number, work.source.name, total))
 
-    def _start(self) -> tuple[list[Batch], list[dedupe.Claim], int, int]:
-        return [Batch() for _ in range(self._settings.num_shards)], [], 0, 0
+    def _empty_batches(self) -> list[Batch]:
+        return [Batch() for _ in range(self._settings.num_shards)]
 
-    def _finish(self, batches: list[Batch], claims: list[dedupe.Claim]) -> Iterator[tuple[int, bytes]]:
-        yield from (element for element, batch in zip(_to_buckets(batches), batches, strict=True) if batch.read)
+    def _send(self, batches: list[Batch], claims: list[dedupe.Claim]) -> Iterator[tuple[int, bytes]]:
+        for bucket, batch in enumerate(batches):
+            if batch.records or batch.rejects:
+                yield bucket, pickle.dumps(batch)
         by_bucket = collections.defaultdict(list)
         for claim in claims:
-            by_bucket[zlib.crc32(claim.name.encode("utf-8", "backslashreplace")) % len(batches)].append(claim)
+            by_bucket[zlib.crc32(_utf8(claim.name)) % len(batches)].append(claim)
         for bucket, group in by_bucket.items():
             yield beam.pvalue.TaggedOutput(_CLAIMS, (bucket, pickle.dumps(group)))
 
@@ -232,7 +261,12 @@ def _read_excluded(uri: str, settings: Settings) -> list[tuple[int, bytes]]:
     return _to_buckets(batches)
 
 
-def _write_shard(grouped: tuple[int, Iterable[bytes]], settings: Settings, contested: list[dedupe.Contested]) -> None:
+def _write_shard(
+    grouped: tuple[int, Iterable[bytes]],
+    settings: Settings,
+    contested: list[dedupe.Contested],
+    reads: list[Read],
+) -> None:
     """Settles one bucket of contents and writes its images and its part of the account."""
     bucket, payloads = grouped
     accounts: summary.Accounts = collections.defaultdict(summary.Account)
@@ -242,8 +276,6 @@ def _write_shard(grouped: tuple[int, Iterable[bytes]], settings: Settings, conte
         records += batch.records
         rejects += batch.rejects
         excluded.update(batch.excluded)
-        for name, count in batch.read.items():
-            accounts[name].read += count
     for name, reject in rejects:
         accounts[name].reject(reject.uri, reject.reason)
     everywhere = dedupe.union(contested)
@@ -252,9 +284,9 @@ def _write_shard(grouped: tuple[int, Iterable[bytes]], settings: Settings, conte
         shard = posixpath.join(folder, f"data_tfrecord-{bucket:05d}-of-{settings.num_shards:05d}")
         mine = [record for record in kept if record.split == split]
         _write_atomically(shard, lambda file, mine=mine: [write_record(file, _example(r)) for r in mine])
-    # Findings about rows are of the whole run; one part carries them.
-    matched = dict(everywhere.matched_rows) if bucket == 0 else {}
-    part = Part(dict(accounts), rejects + late_rejects, matched)
+    part = Part(dict(accounts), rejects + late_rejects, matched_rows={}, reads=[])
+    if bucket == 0:
+        part = dataclasses.replace(part, matched_rows=dict(everywhere.matched_rows), reads=reads)
     _write_atomically(_part_uri(settings, bucket), lambda file: file.write(pickle.dumps(part)))
 
 

@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image, ImageOps
 
+from components.image_example_gen import png
 from components.image_example_gen.decode import UndecodableError, canonicalise
 
 MAX_PIXELS = 10_000
@@ -40,8 +41,8 @@ def _over_white(rgba: np.ndarray) -> np.ndarray:
     return rgba[..., :3] * share + 255 * (1 - share)
 
 
-def _png16(rows: bytes, *, color_type: int, width: int, height: int, depth: int = 16) -> bytes:
-    """PIL cannot write 16-bit colour, so the file is put together by hand."""
+def _raw_png(rows: bytes, *, color_type: int, width: int, height: int, depth: int = 16) -> bytes:
+    """Puts together what PIL cannot write: 16-bit colour, and rows that do not fit."""
 
     def chunk(kind: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
@@ -89,7 +90,7 @@ REENCODED = {
         np.repeat([[[0], [0], [1], [255]]], 3, axis=2),
     ),
     "png_rgb_16": (
-        _png16(b"\0" + struct.pack(">6H", 0, 255, 256, 32768, 65535, 4660), color_type=2, width=2, height=1),
+        _raw_png(b"\0" + struct.pack(">6H", 0, 255, 256, 32768, 65535, 4660), color_type=2, width=2, height=1),
         np.array([[[0, 0, 1], [128, 255, 18]]]),
     ),
     "gif": (fixtures.encode(_palette(), "GIF"), np.asarray(_palette().convert("RGB"))),
@@ -214,10 +215,42 @@ def test_what_is_no_whole_image_is_refused_with_its_reason(data, reason):
 
 def test_a_bomb_is_refused_before_its_pixels_are_decoded():
     # No row of its pixels exists: decoding it would fail otherwise than by the limit.
-    bomb = _png16(b"\0", color_type=2, width=20_000, height=20_000, depth=8)
+    bomb = _raw_png(b"\0", color_type=2, width=20_000, height=20_000, depth=8)
     with pytest.raises(UndecodableError) as caught:
         _stored(bomb)
     assert caught.value.reason == "too_many_pixels"
+
+
+_ROW = b"\0" + bytes(6)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        pytest.param(_ROW, id="too_few_rows"),
+        pytest.param(_ROW * 3, id="too_many_rows"),
+        pytest.param(_ROW + b"\x05" + bytes(6), id="unknown_filter"),
+    ],
+)
+def test_a_png_whose_rows_do_not_fit_its_header_is_refused_or_read_alike_by_tensorflow(rows):
+    data = _raw_png(rows, color_type=2, width=2, height=2, depth=8)
+    try:
+        image = _stored(data)
+    except UndecodableError as error:
+        assert error.reason in ("truncated", "corrupt")
+    else:
+        expected = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+        np.testing.assert_array_equal(_tensorflow_pixels(image.data), expected)
+
+
+def test_the_shortcut_for_plain_pngs_says_what_pil_says():
+    for name, data in PASSED_THROUGH.items():
+        if name.startswith("png"):
+            is_plain = png.size_if_plain(png.chunks(data), max_pixels=MAX_PIXELS)
+            assert is_plain == (None if name == "png_palette" else Image.open(io.BytesIO(data)).size)
+    for name, (data, _) in REENCODED.items():
+        if name.startswith("png"):
+            assert png.size_if_plain(png.chunks(data), max_pixels=MAX_PIXELS) is None
 
 
 def test_flipped_bytes_never_pass_what_tensorflow_refuses():

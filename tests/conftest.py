@@ -1,0 +1,47 @@
+"""Images for the tests: a slice of the embedded sample, as people would keep it on disk."""
+
+import csv
+import tarfile
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+_SAMPLE = Path(__file__).resolve().parent.parent / "data" / "cifar10_sample"
+
+
+@pytest.fixture(scope="session")
+def sample_pngs() -> dict[str, list[bytes]]:
+    """Encoded PNGs by class: 40 each of cat, ship and frog, real images of the sample's test split."""
+    with (_SAMPLE / "labels.csv").open() as file:
+        classes = {row["key"]: row["label"] for row in csv.DictReader(file)}
+    taken: Counter[str] = Counter()
+    found: dict[str, list[bytes]] = {"cat": [], "ship": [], "frog": []}
+    with tarfile.open(_SAMPLE / "test.tar") as archive:
+        for member in archive:
+            label = classes[Path(member.name).stem]
+            if label in found and taken[label] < 40:
+                taken[label] += 1
+                found[label].append(archive.extractfile(member).read())
+    return found
+
+
+@pytest.fixture(scope="session")
+def class_folders(sample_pngs, tmp_path_factory) -> Path:
+    """The same images as class-named folders: 16 of each class."""
+    root = tmp_path_factory.mktemp("labeled")
+    for label, pngs in sample_pngs.items():
+        (root / label).mkdir()
+        for number, png in enumerate(pngs[:16]):
+            (root / label / f"{number:03}.png").write_bytes(png)
+    return root
+
+
+@pytest.fixture(scope="session")
+def flat_folder(sample_pngs, tmp_path_factory) -> Path:
+    """Images without labels: the next 24 of each class, in one folder."""
+    root = tmp_path_factory.mktemp("unlabeled")
+    for label, pngs in sample_pngs.items():
+        for number, png in enumerate(pngs[16:]):
+            (root / f"{label[0]}{number:03}.png").write_bytes(png)
+    return root

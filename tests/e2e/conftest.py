@@ -1,0 +1,93 @@
+"""The command line as a user runs it: another process, a tiny network, a few dozen images."""
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+_TINY = """
+data: {image_size_px: 16}
+fractions: [0.5, 1]
+pretrain:
+  encoder: {stage_blocks: [1], width: 4}
+  head: {output_dim: 8}
+  batch_size: 8
+  epochs: 2
+  checkpoint_every_steps: 2
+probe: {inverse_regularization: [0.1, 1.0]}
+finetune: {batch_size: 8, steps: 2}
+supervised: {batch_size: 8, steps: 2}
+gate: {min_top1: 0}
+"""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run that has ended: exit code, what it printed, and the nodes that it says were not cached."""
+
+    code: int
+    out: str
+    err: str
+    output: Path
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        return json.loads((self.output / "metrics.json").read_text())
+
+    @property
+    def executed(self) -> list[str]:
+        return [node["name"] for node in self.metrics["nodes"] if not node["cached"]]
+
+
+class Cli:
+    """Starts `python -m pipeline run` on the tiny configuration."""
+
+    def __init__(self, config: Path, sources: list[str]) -> None:
+        self._config, self._sources = config, sources
+
+    def command(self, output: Path, *arguments: str) -> list[str]:
+        run = [sys.executable, "-m", "pipeline", "run", "--config", str(self._config), "--output", str(output)]
+        return [*run, *self._sources, *arguments]
+
+    def run(self, output: Path, *arguments: str) -> Finished:
+        done = subprocess.run(self.command(output, *arguments), capture_output=True, text=True, cwd=ROOT, check=False)
+        return Finished(done.returncode, done.stdout, done.stderr, output)
+
+    def kill_at(self, text: str, output: Path) -> str:
+        """Starts a run and kills it with SIGKILL as soon as it has printed a text; returns all it printed."""
+        process = subprocess.Popen(
+            self.command(output), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=ROOT, text=True
+        )
+        printed = ""
+        while text not in printed:
+            character = process.stdout.read(1)
+            assert character, f"the run ended before it printed {text!r}:\n{printed}"
+            printed += character
+        process.kill()
+        process.wait()
+        return printed
+
+
+@pytest.fixture(scope="session")
+def tiny_config(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("config") / "tiny.yaml"
+    path.write_text(_TINY)
+    return path
+
+
+@pytest.fixture(scope="session")
+def cli(tiny_config, flat_folder, class_folders) -> Cli:
+    return Cli(tiny_config, ["--unlabeled", str(flat_folder), "--labeled", str(class_folders)])
+
+
+@pytest.fixture(scope="session")
+def first_run(cli, tmp_path_factory) -> Finished:
+    """One whole run on images of one's own, that the other tests look at."""
+    finished = cli.run(tmp_path_factory.mktemp("runs") / "first")
+    assert finished.code == 0, finished.out + finished.err
+    return finished

@@ -1,0 +1,126 @@
+"""A whole tiny pipeline: what a run leaves, what a second one does again, what survives a kill."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+_ARMS = {"linear", "knn", "random", "finetune", "supervised"}
+_NODES_FROM_PRETRAIN = {"Pretrain", "FineTune-50pct", "FineTune-100pct", "LinearEval", "Evaluator", "Push", "Report"}
+
+
+def test_whole_run_leaves_metrics_report_and_pushed_model(first_run):
+    metrics = first_run.metrics
+    assert {(row["arm"], row["label_fraction"]) for row in metrics["rows"]} == {
+        (arm, fraction) for arm in _ARMS for fraction in (0.5, 1.0)
+    }
+    for row in metrics["rows"]:
+        assert {"arm", "label_fraction", "n_labels", "top1", "top5", "n_test", "seed"} <= set(row)
+        assert 0 <= row["top1"] <= row["top5"] <= 1
+    for counts in metrics["ingest"].values():
+        assert counts["read"] == counts["kept"] + counts["duplicate"] + counts["rejected"]
+    assert metrics["ingest"]["unlabeled"]["kept"] == 72
+    assert metrics["ingest"]["labeled"]["kept"] == 48
+    assert metrics["blessed"] is True
+    assert "Report" in {node["name"] for node in metrics["nodes"]}
+    assert (first_run.output / "report.html").stat().st_size > 100_000
+    assert metrics["pushed"] == str(first_run.output / "pushed" / "1")
+    assert "report.html" in first_run.out
+
+
+def test_no_test_images_given_holds_out_a_hash_stable_share(first_run):
+    n_test = {row["n_test"] for row in first_run.metrics["rows"]}
+    assert len(n_test) == 1
+    assert 0 < n_test.pop() < 24
+
+
+def test_pushed_model_serves_encoded_bytes_without_our_code(first_run, sample_pngs, tmp_path):
+    image = tmp_path / "image.png"
+    image.write_bytes(sample_pngs["cat"][0])
+    script = (
+        "import sys, json, tensorflow as tf\n"
+        "model = tf.saved_model.load(sys.argv[1])\n"
+        "image = tf.constant([open(sys.argv[2], 'rb').read()] * 2)\n"
+        "served = model.signatures['serving_default'](image_bytes=image)\n"
+        "h = model.signatures['embed'](image_bytes=image)['embedding']\n"
+        "assert 'trainer' not in sys.modules and 'tf_keras' not in sys.modules\n"
+        "print(json.dumps({'p': served['probabilities'].numpy().tolist(), 'h': h.shape.as_list()}))\n"
+    )
+    arguments = [sys.executable, "-c", script, first_run.metrics["pushed"], str(image)]
+    done = subprocess.run(arguments, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout.splitlines()[-1])
+    assert [len(row) for row in answer["p"]] == [3, 3]
+    assert all(abs(sum(row) - 1) < 1e-5 for row in answer["p"])
+    assert answer["h"] == [2, 4]
+
+
+def test_nothing_changed_uses_the_cache_for_every_node(cli, first_run):
+    again = cli.run(first_run.output)
+    assert again.code == 0, again.err
+    assert again.executed == []
+    assert again.out.count("cached") == len(again.metrics["nodes"])
+    assert again.metrics["rows"] == first_run.metrics["rows"]
+
+
+def test_other_temperature_runs_again_from_pretrain_on(cli, first_run, tmp_path):
+    output = tmp_path / "run"
+    # A copy would keep the first run's absolute paths, so the second run goes into the same folder.
+    changed = cli.run(first_run.output, "--set", "pretrain.temperature=0.3")
+    assert changed.code == 0, changed.err
+    assert set(changed.executed) == _NODES_FROM_PRETRAIN
+    assert not output.exists()
+
+
+def test_part_of_the_pipeline_runs_only_the_named_nodes(cli, first_run):
+    part = cli.run(first_run.output, "--from", "LinearEval", "--to", "LinearEval")
+    assert part.code == 0, part.err
+    assert "LinearEval" in part.out
+    assert "Pretrain" not in part.out
+
+
+def test_unknown_node_is_refused_with_the_names(cli, first_run):
+    part = cli.run(first_run.output, "--from", "Pretraining")
+    assert part.code == 2
+    assert "Pretraining" in part.err
+    assert "LabelFractionSplit" in part.err
+
+
+def test_kills_at_any_node_end_in_the_same_result(cli, first_run, tmp_path):
+    output = tmp_path / "killed"
+    for moment in ("ImageExampleGen-unlabeled", "Transform-labeled", "pretraining: step 10", "Push"):
+        cli.kill_at(moment, output)
+        assert not (output / "metrics.json").exists()
+    finished = cli.run(output)
+    assert finished.code == 0, finished.err
+    assert finished.metrics["pushed"] == str(output / "pushed" / "1")
+    assert [path.name for path in (output / "pushed").iterdir() if path.name.isdigit()] == ["1"]
+    for row in ("rows", "ingest", "blessed"):
+        assert finished.metrics[row] == first_run.metrics[row]
+
+
+def test_class_unseen_in_training_stops_the_run_and_names_it(cli, class_folders, sample_pngs, tmp_path):
+    test = tmp_path / "test"
+    for label, number in (("cat", 20), ("ship", 20), ("zebra", 21)):
+        (test / label).mkdir(parents=True)
+        (test / label / "a.png").write_bytes(sample_pngs.get(label, sample_pngs["frog"])[number])
+    refused = cli.run(tmp_path / "run", "--test", str(test))
+    assert refused.code == 1
+    assert "AnomalyGate-labeled failed" in refused.err
+    assert "zebra" in refused.err
+    assert "Traceback" not in refused.err
+
+
+def test_labels_missing_stops_the_run_and_says_how_to_give_them(cli, flat_folder, tmp_path):
+    refused = cli.run(tmp_path / "run", "--labeled", str(flat_folder))
+    assert refused.code == 1
+    assert "manifest" in refused.err
+    assert "Traceback" not in refused.err
+
+
+@pytest.fixture(autouse=True)
+def _leave_no_large_files(tmp_path):
+    yield
+    shutil.rmtree(tmp_path, ignore_errors=True)

@@ -1,0 +1,33 @@
+"""NT-Xent row by row, as arXiv 2002.05709 writes it: equation 1, then the mean of algorithm 1 over 2N rows."""
+
+import math
+
+import numpy as np
+
+
+def nt_xent(z_a, z_b, temperature):
+    # Algorithm 1 interleaves the views: rows 2k and 2k+1 are a positive pair.
+    z = [row for pair in zip(np.float64(z_a), np.float64(z_b), strict=True) for row in pair]
+
+    def similarity(i, j):
+        return float(z[i] @ z[j]) / (np.linalg.norm(z[i]) * np.linalg.norm(z[j]))
+
+    def pair_loss(i, j):
+        negatives = sum(math.exp(similarity(i, k) / temperature) for k in range(len(z)) if k != i)
+        return -math.log(math.exp(similarity(i, j) / temperature) / negatives)
+
+    pairs = range(0, len(z), 2)
+    return sum(pair_loss(i, i + 1) + pair_loss(i + 1, i) for i in pairs) / len(z)
+
+
+def finite_difference_gradient(function, x, step=1e-5):
+    """Central differences of a scalar function, one coordinate at a time."""
+    x = np.array(x, np.float64)
+    gradient = np.zeros_like(x)
+    for index in np.ndindex(*x.shape):
+        shifted = x.copy()
+        shifted[index] += step
+        above = function(shifted)
+        shifted[index] -= 2 * step
+        gradient[index] = (above - function(shifted)) / (2 * step)
+    return gradient

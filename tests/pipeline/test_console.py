@@ -1,0 +1,74 @@
+import io
+import logging
+import subprocess
+import sys
+
+from rich.console import Console
+
+from pipeline.runners.console import ProgressHandler, accuracy_table
+from trainer.loop import Progress
+
+
+def emit(handler: ProgressHandler, step: int, total: int, stage: str = "pretraining") -> None:
+    record = logging.LogRecord("simclr.progress", logging.INFO, "", 0, f"{stage}: step {step} of {total}", (), None)
+    record.stage = stage
+    record.progress = Progress(step, total, {"loss": 1.0}, 100.0)
+    handler.emit(record)
+
+
+def test_without_a_terminal_a_stage_prints_ten_lines():
+    out = io.StringIO()
+    handler = ProgressHandler(Console(file=out, width=120))
+    for step in range(1, 1001):
+        emit(handler, step, 1000)
+    lines = out.getvalue().strip().splitlines()
+    assert len(lines) == 10
+    assert lines[-1].endswith("step 1000 of 1000")
+
+
+def test_on_a_terminal_a_bar_shows_loss_speed_and_time_left():
+    out = io.StringIO()
+    handler = ProgressHandler(Console(file=out, width=140, force_terminal=True))
+    emit(handler, 10, 100)
+    emit(handler, 50, 100)
+    handler.finish()
+    shown = out.getvalue()
+    assert "50/100 steps" in shown
+    assert "loss 1.000" in shown
+    assert "100 images/s" in shown
+
+
+def test_record_without_progress_is_ignored():
+    out = io.StringIO()
+    ProgressHandler(Console(file=out)).emit(logging.LogRecord("x", logging.INFO, "", 0, "words", (), None))
+    assert out.getvalue() == ""
+
+
+def test_table_has_a_row_for_each_arm_and_a_column_for_each_fraction():
+    rows = [
+        {"arm": "linear", "label_fraction": 0.01, "n_labels": 40, "top1": 0.5},
+        {"arm": "random", "label_fraction": 0.01, "n_labels": 40, "top1": 0.25},
+        {"arm": "linear", "label_fraction": 0.1, "n_labels": 400, "top1": 0.625},
+    ]
+    out = io.StringIO()
+    Console(file=out, width=120).print(accuracy_table(rows))
+    text = out.getvalue()
+    assert "62.5" in text
+    assert "25.0" in text
+    assert "(400)" in text
+
+
+def test_noise_goes_to_the_log_and_words_to_the_terminal(tmp_path):
+    script = (
+        "import os, sys\n"
+        "from pipeline.runners.console import divert_noise\n"
+        f"terminal = divert_noise({str(tmp_path / 'log')!r})\n"
+        "terminal.out.print('hello')\n"
+        "terminal.err.print('oh no')\n"
+        "os.write(1, b'noise one\\n'); os.write(2, b'noise two\\n'); print('noise three')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "hello\n"
+    assert done.stderr == "oh no\n"
+    log = (tmp_path / "log").read_text()
+    assert all(noise in log for noise in ("noise one", "noise two", "noise three"))

@@ -1,0 +1,110 @@
+import json
+
+import pytest
+
+from pipeline.config import ConfigError, PipelineConfig, dump_config, load_config
+
+
+def refused(*overrides: str) -> str:
+    with pytest.raises(ConfigError) as error:
+        load_config(None, overrides)
+    return str(error.value)
+
+
+def test_nothing_given_uses_the_embedded_sample():
+    data = load_config().data
+    assert (data.unlabeled, data.test) == ("data/cifar10_sample/train.tar", "data/cifar10_sample/test.tar")
+
+
+def test_own_labels_without_test_images_hold_out_a_share():
+    data = load_config(None, ["data.labeled=mine", "data.unlabeled=more"]).data
+    assert (data.unlabeled, data.labeled, data.test) == ("more", "mine", None)
+
+
+def test_labels_alone_are_pretrained_on_as_well():
+    assert load_config(None, ["data.labeled=mine"]).data.unlabeled == "mine"
+
+
+def test_unlabeled_images_alone_are_refused():
+    assert "data.labeled must be given" in refused("data.unlabeled=mine")
+
+
+def test_one_field_of_a_section_leaves_its_others_as_they_are():
+    default, changed = load_config(), load_config(None, ["pretrain.optimizer.learning_rate=1e-1"])
+    assert changed.pretrain.optimizer.learning_rate == 0.1
+    assert changed.pretrain.optimizer.weight_decay == default.pretrain.optimizer.weight_decay
+    assert changed.supervised == default.supervised
+
+
+def test_file_and_overrides_given_overrides_win(tmp_path):
+    file = tmp_path / "c.yaml"
+    file.write_text("seed: 3\npretrain: {temperature: 1e-1, epochs: 5}\n")
+    config = load_config(str(file), ["pretrain.epochs=7"])
+    assert (config.seed, config.pretrain.temperature, config.pretrain.epochs) == (3, 0.1, 7)
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("pretrain.temperature=0", ["pretrain.temperature", "0", "greater than 0"]),
+        ("pretrain.temperature=-1", ["pretrain.temperature", "-1"]),
+        ("pretrain.temprature=1", ["pretrain.temprature", "no such field"]),
+        ("fractions=[0]", ["fractions.0", "0", "greater than 0"]),
+        ("fractions=[0.1, 0.01]", ["fractions", "rising"]),
+        ("fractions=[]", ["fractions", "at least 1"]),
+        ("fractions=[1.5]", ["fractions.0", "1.5", "less than or equal to 1"]),
+        ("seed=one", ["seed", "one", "integer"]),
+        ("seed=1.5", ["seed", "1.5"]),
+        ("pretrain.head.kind=deep", ["pretrain.head.kind", "deep", "nonlinear"]),
+        ("pretrain.augment.jitter_strength=1.3", ["jitter_strength", "1.3", "1.25"]),
+        ("data=3", ["data", "3"]),
+        ("seed", ["override", "seed"]),
+        ("seed.x=3", ["seed"]),
+        ("beam.workers=0", ["beam.workers", "0"]),
+        ("pretrain.batch_size=1", ["pretrain.batch_size", "1", "2"]),
+        ("gate.min_top1=.nan", ["gate.min_top1"]),
+    ],
+)
+def test_impossible_value_is_refused_with_field_value_and_rule(override, words):
+    message = refused(override)
+    assert all(word in message for word in words), message
+
+
+def test_areas_in_the_wrong_order_are_refused():
+    message = refused("pretrain.augment.crop.min_area=0.9", "pretrain.augment.crop.max_area=0.5")
+    assert "min_area 0.9" in message
+
+
+def test_baseline_of_another_size_than_the_encoder_is_refused():
+    message = refused("pretrain.augment.crop.size_px=32", "supervised.crop.size_px=24")
+    assert "same network" in message
+
+
+@pytest.mark.parametrize("text", ["seed: [", "- 1\n- 2\n", "just words"])
+def test_file_that_is_no_mapping_is_refused(tmp_path, text):
+    file = tmp_path / "c.yaml"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=r"c\.yaml"):
+        load_config(str(file))
+
+
+def test_file_that_is_not_there_is_refused_by_name():
+    with pytest.raises(ConfigError, match="nowhere"):
+        load_config("nowhere.yaml")
+
+
+def test_dumped_configuration_loads_as_the_same(tmp_path):
+    config = load_config(None, ["pretrain.temperature=0.7", "data.labeled=mine", "data.test=theirs"])
+    file = tmp_path / "c.yaml"
+    file.write_text(dump_config(config))
+    assert load_config(str(file)) == config
+
+
+def test_configuration_is_frozen():
+    with pytest.raises(ValueError, match="frozen"):
+        PipelineConfig().seed = 1
+
+
+def test_json_round_trip_keeps_every_field():
+    config = PipelineConfig()
+    assert PipelineConfig.model_validate_json(json.dumps(config.model_dump(mode="json"))) == config

@@ -1,0 +1,64 @@
+"""The wiring: what the graph promises, and that the other runner accepts it."""
+
+import json
+
+import pytest
+from tfx.v1.orchestration import experimental
+
+from pipeline.config import load_config
+from pipeline.pipeline import Locations, create_pipeline
+
+
+def build(*overrides: str, fingerprints: dict[str, str] | None = None):
+    locations = Locations(artifacts="a", checkpoints="c", pushed="p")
+    return create_pipeline(load_config(None, overrides), locations, fingerprints=fingerprints)
+
+
+def nodes(pipeline) -> dict:
+    return {component.id: component for component in pipeline.components}
+
+
+def test_every_fraction_has_its_fine_tuning_and_its_baseline():
+    ids = set(nodes(build("fractions=[0.005, 0.1, 1]")))
+    assert {
+        f"{kind}-{share}" for kind in ("FineTune", "Supervised") for share in ("0.5pct", "10pct", "100pct")
+    } <= ids
+
+
+def test_baseline_does_not_depend_on_pretraining():
+    baseline = nodes(build())["Supervised-10pct"]
+    assert "Pretrain" not in {node.id for node in baseline.upstream_nodes}
+
+
+def test_unlabeled_images_know_the_test_images_that_they_must_not_hold():
+    unlabeled = nodes(build())["ImageExampleGen-unlabeled"]
+    assert "ImageExampleGen-labeled" in {node.id for node in unlabeled.upstream_nodes}
+
+
+def test_transform_waits_for_the_gate():
+    for name in ("labeled", "unlabeled"):
+        transform = nodes(build())[f"Transform-{name}"]
+        assert f"AnomalyGate-{name}" in {node.id for node in transform.upstream_nodes}
+
+
+@pytest.mark.parametrize("given_test", [True, False])
+def test_held_out_share_applies_only_without_test_images(given_test):
+    overrides = ["data.labeled=mine"] + (["data.test=theirs"] if given_test else [])
+    labeled = nodes(build(*overrides))["ImageExampleGen-labeled"].exec_properties
+    assert labeled["holdout_fraction"] == (0.0 if given_test else 0.1)
+    assert len(json.loads(labeled["sources"])) == (2 if given_test else 1)
+
+
+def test_fingerprint_of_a_source_is_part_of_its_node():
+    labeled = nodes(build(fingerprints={"labeled": "abc"}))["ImageExampleGen-labeled"]
+    assert labeled.exec_properties["fingerprint"] == "abc"
+
+
+def test_kubeflow_v2_compiles_the_same_graph(tmp_path):
+    config = experimental.KubeflowV2DagRunnerConfig(default_image="image", use_pipeline_spec_2_1=True)
+    runner = experimental.KubeflowV2DagRunner(config, output_dir=str(tmp_path), output_filename="pipeline.json")
+    pipeline = build()
+    runner.run(pipeline, write_out=True)
+    compiled = json.loads((tmp_path / "pipeline.json").read_text())
+    tasks = compiled["pipelineSpec"]["root"]["dag"]["tasks"]
+    assert set(tasks) == set(nodes(pipeline))

@@ -1,0 +1,103 @@
+import lars_oracle
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras
+
+from trainer import heads, lars, loop, resnet, schedules
+from trainer.config import EncoderConfig, HeadConfig, OptimizerConfig
+
+WEIGHTS = np.array([[1.0, -2.0], [0.5, 4.0]], np.float32)
+GRADIENTS = [np.array(g, np.float32) for g in ([[1, 0], [2, -1]], [[-3, 1], [0, 0.5]], [[0.1, 0.2], [0.3, 0.4]])]
+PEAK, RATES = 2.0, [1.0, 2.0, 2.0]  # of WarmupCosine, see test_schedules
+
+
+def run_steps(optimizer, variable, gradients):
+    optimizer.build([variable])
+    for gradient in gradients:
+        optimizer.apply_gradients([(tf.constant(gradient), variable)])
+        yield variable.numpy()
+
+
+@pytest.mark.parametrize("decay", [0.0, 1e-4, 0.5])
+@pytest.mark.parametrize("adapted", [True, False])
+def test_lars_three_steps_equal_the_oracle(decay, adapted):
+    variable = tf.Variable(WEIGHTS)
+    schedule = schedules.warmup_cosine(PEAK, warmup_steps=2, total_steps=4)
+    optimizer = lars.LARS(schedule, weight_decay=decay, exclude=() if adapted else [variable])
+    steps = list(run_steps(optimizer, variable, GRADIENTS))
+    expected = lars_oracle.trace(WEIGHTS, GRADIENTS, RATES, decay=decay, adapted=adapted)
+    np.testing.assert_allclose(steps, expected, rtol=2e-6)
+
+
+def test_lars_three_steps_equal_the_golden_trace():
+    # Worked by hand: ‖w‖ = 5, ‖g‖ = 2.5, so the first step is 1·0.001·2·g, and the second 0.9·v + 2·0.001·‖w‖/‖g‖·g.
+    variable = tf.Variable([3.0, 4.0])
+    optimizer = lars.LARS(schedules.warmup_cosine(PEAK, warmup_steps=2, total_steps=4))
+    first, second = run_steps(optimizer, variable, [[1.5, 2.0], [0.0, 1.0]])
+    np.testing.assert_allclose(first, [3 - 0.003, 4 - 0.004], rtol=1e-6)
+    np.testing.assert_allclose(second, [2.997 - 0.0027, 3.996 - 0.0036 - 0.002 * 4.995], rtol=1e-6)
+
+
+def test_lars_zero_gradient_still_decays_the_weights_and_moves_on_its_momentum():
+    zero = np.zeros_like(WEIGHTS)
+    gradients = [GRADIENTS[0], zero, zero]
+    steps = list(run_steps(lars.LARS(1.0, weight_decay=0.1), tf.Variable(WEIGHTS), gradients))
+    np.testing.assert_allclose(steps, lars_oracle.trace(WEIGHTS, gradients, [1.0] * 3, decay=0.1), rtol=2e-6)
+
+
+@pytest.mark.parametrize(
+    ("weights", "gradient", "expected"),
+    [([0.0, 0.0], [3.0, 4.0], [-0.3, -0.4]), ([3.0, 4.0], [0.0, 0.0], [3.0, 4.0])],
+)
+def test_lars_zero_norm_takes_a_ratio_of_one(weights, gradient, expected):
+    (step,) = run_steps(lars.LARS(0.1), tf.Variable(weights), [gradient])
+    np.testing.assert_allclose(step, expected, rtol=1e-6)
+
+
+def test_build_optimizer_lars_adapts_exactly_the_kernels():
+    encoder = resnet.build_encoder(EncoderConfig(stage_blocks=(1, 1), width=2), size_px=8, seed=0)
+    head = heads.projection_head(HeadConfig(output_dim=3), input_dim=4, seed=0)
+    kernels = [
+        layer.kernel
+        for model in (encoder, head)
+        for layer in model.layers
+        if isinstance(layer, (tf_keras.layers.Conv2D, tf_keras.layers.Dense))
+    ]
+    variables = encoder.trainable_variables + head.trainable_variables
+    config = OptimizerConfig(name="lars", learning_rate=1.0, weight_decay=0.5)
+    optimizer = loop.build_optimizer(config, variables, total_steps=4)
+    before = [variable.numpy() for variable in variables]
+    gradients = [np.full(variable.shape, 2.0, np.float32) for variable in variables]
+    optimizer.apply_gradients(zip(map(tf.constant, gradients), variables, strict=True))
+    adapted = {variable.ref() for variable in kernels}
+    assert len(adapted) == 1 + 2 + 3 + 2  # stem, a block, a block with shortcut, head
+    for variable, old, gradient in zip(variables, before, gradients, strict=True):
+        (expected,) = lars_oracle.trace(old, [gradient], [1.0], decay=0.5, adapted=variable.ref() in adapted)
+        np.testing.assert_allclose(variable, expected, rtol=1e-5, atol=1e-6, err_msg=variable.name)
+
+
+def test_build_optimizer_lars_leaves_the_supervised_head_alone():
+    head = heads.classification_head(3)
+    head.build([None, 4])
+    head.kernel.assign(tf.ones([4, 3]))
+    config = OptimizerConfig(name="lars", learning_rate=1.0, weight_decay=0.5)
+    variables = head.trainable_variables
+    optimizer = loop.build_optimizer(config, variables, total_steps=4, supervised_head=variables)
+    optimizer.apply_gradients([(2 * tf.ones_like(variable), variable) for variable in variables])
+    np.testing.assert_allclose(head.kernel, 1 - 2)
+    np.testing.assert_allclose(head.bias, -2)
+
+
+@pytest.mark.parametrize("rate", [0.25, schedules.warmup_cosine(PEAK, warmup_steps=2, total_steps=4)])
+def test_lars_config_round_trip_takes_the_same_steps(rate):
+    optimizer = lars.LARS(rate, momentum=0.8, weight_decay=0.3, trust_coefficient=0.01)
+    twin = tf_keras.optimizers.deserialize(tf_keras.optimizers.serialize(optimizer))
+    assert isinstance(twin, lars.LARS) and twin.get_config() == optimizer.get_config()
+    steps = list(run_steps(optimizer, tf.Variable(WEIGHTS), GRADIENTS))
+    np.testing.assert_array_equal(steps, list(run_steps(twin, tf.Variable(WEIGHTS), GRADIENTS)))
+
+
+def test_lars_gradient_clipping_of_the_base_class_still_works():
+    (step,) = run_steps(lars.LARS(0.1, clipnorm=1.0), tf.Variable([0.0, 0.0]), [[30.0, 40.0]])
+    np.testing.assert_allclose(step, [-0.06, -0.08], rtol=1e-6)
