@@ -1,6 +1,7 @@
 """The command line: parse, check, call."""
 
 import datetime
+import logging
 import os
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import click
 from pipeline import reference
 from pipeline.config import ConfigError, PipelineConfig, load_config
 
-_EXIT_FAILED, _EXIT_CONFIG = 1, 2
+_EXIT_FAILED, _EXIT_CONFIG, _EXIT_INTERRUPTED = 1, 2, 130
 _SOURCES = ("unlabeled", "labeled", "test")
 
 
@@ -85,13 +86,18 @@ def _run(config: PipelineConfig, from_node: str | None, to_node: str | None) -> 
 
     try:
         local.run(config, preflight.inspect(config), console=terminal.out, from_node=from_node, to_node=to_node)
+        return
     except ConfigError as error:
-        terminal.err.print(f"configuration: {error}", markup=False, soft_wrap=True)
-        sys.exit(_EXIT_CONFIG)
+        message, code = f"configuration: {error}", _EXIT_CONFIG
     except local.NodeFailedError as error:
-        terminal.err.print(f"{error.node} failed: {error}", markup=False, soft_wrap=True)
-        terminal.err.print(f"the traceback is in {log_path}", markup=False, soft_wrap=True)
-        sys.exit(_EXIT_FAILED)
+        message, code = f"{error.node} failed: {error}\nthe traceback is in {log_path}", _EXIT_FAILED
+    except KeyboardInterrupt:
+        message, code = "interrupted: the next run goes on from here", _EXIT_INTERRUPTED
+    except Exception as error:
+        logging.getLogger(__name__).exception("the run broke off")
+        message, code = f"the run broke off: {error}\nthe traceback is in {log_path}", _EXIT_FAILED
+    terminal.err.print(f"\n{message}", markup=False, soft_wrap=True)
+    sys.exit(code)
 
 
 def _quoted(value: str) -> str:

@@ -61,7 +61,8 @@ def create_pipeline(
     Args:
         config: of the run.
         locations: of what it makes.
-        fingerprints: of the sources `unlabeled` and `labeled`, so that changed images are read again.
+        fingerprints: of the sources `unlabeled` and `labeled`, so that changed images are read again, and of the
+            folder `pushed`, so that a model is pushed again into a folder that was removed and made anew.
         beam_pipeline_args: of all Beam stages.
         **runner_settings: of `tfx.orchestration.pipeline.Pipeline`, such as the metadata store of a local run.
     """
@@ -108,7 +109,7 @@ def create_pipeline(
         examples=labeled.images.outputs["examples"],
         destination=locations.pushed,
         max_regression=config.gate.max_regression,
-        code_version=code_version("components.push.component"),
+        code_version=code_version("components.push.component") + fingerprints.get("pushed", ""),
     )
     report = Report(
         unlabeled_summary=unlabeled.images.outputs["summary"],

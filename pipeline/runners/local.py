@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import re
+import secrets
 import tempfile
 import time
 import traceback
@@ -16,6 +17,7 @@ from typing import Any
 from ml_metadata.proto import metadata_store_pb2
 from rich.console import Console
 from tfx.dsl.compiler import constants
+from tfx.dsl.io import fileio
 from tfx.orchestration import metadata
 from tfx.orchestration.local import runner_utils
 from tfx.orchestration.local.local_dag_runner import LocalDagRunner
@@ -30,6 +32,7 @@ from pipeline.runners.console import ProgressHandler, accuracy_table
 
 _REPORT_NODE = "Report"
 _MESSAGE_LINES = 12
+_IDENTITY_FILE = ".identity"
 # By its full name: what DirectRunner stands for differs between releases of Beam, and some download a binary.
 _BEAM_RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
 
@@ -106,6 +109,10 @@ class AnnouncingRunner(LocalDagRunner):
                 logging.getLogger(__name__).error("%s failed:\n%s", name, traceback.format_exc())
                 raise NodeFailedError(name, _in_few_words(error)) from error
             seconds = time.monotonic() - started
+            gone = [uri for uri in self.output_uris[name] if not fileio.exists(uri)]
+            if gone:
+                remedy = f"remove {connection.sqlite.filename_uri} to start afresh"
+                raise NodeFailedError(name, f"its results of an earlier run are gone from {gone[0]}: {remedy}")
             self._record.add(name, seconds, cached=cached, inputs=list(node.upstream_nodes))
             outcome = "cached" if cached else f"{seconds:6.1f} s"
             self._console.print(f"{self._progress.finish()}{outcome}", markup=False)
@@ -180,7 +187,8 @@ def run(
             pushed=str(output / "pushed"),
             run_record=str(output / "nodes.json"),
         ),
-        fingerprints={name: look.fingerprint for name, look in looks.items()},
+        fingerprints={name: look.fingerprint for name, look in looks.items()}
+        | {"pushed": _identity(output / "pushed")},
         beam_pipeline_args=_beam_pipeline_args(config.beam.workers),
         metadata_connection_config=metadata.sqlite_metadata_connection_config(str(output / "metadata.sqlite")),
     )
@@ -198,6 +206,15 @@ def run(
         progress.removeHandler(handler)
     if _REPORT_NODE in runner.output_uris:
         _publish(output, Path(runner.output_uris[_REPORT_NODE][0]), record, console)
+
+
+def _identity(folder: Path) -> str:
+    """A name that a folder keeps for as long as it is there: one that was removed and made anew has another."""
+    file = folder / _IDENTITY_FILE
+    if not file.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        _replace(str(file), secrets.token_hex(8))
+    return file.read_text(encoding="utf-8")
 
 
 def _publish(output: Path, report: Path, record: RunRecord, console: Console) -> None:

@@ -65,13 +65,38 @@ def test_nothing_changed_uses_the_cache_for_every_node(cli, first_run):
     assert again.metrics["rows"] == first_run.metrics["rows"]
 
 
-def test_other_temperature_runs_again_from_pretrain_on(cli, first_run, tmp_path):
+def test_pushed_folder_removed_is_filled_again(cli, first_run):
+    shutil.rmtree(first_run.output / "pushed")
+    again = cli.run(first_run.output)
+    assert again.executed == ["Push", "Report"]
+    assert (first_run.output / "pushed" / "1" / "saved_model.pb").exists()
+
+
+def test_evaluator_agrees_with_the_trainer_and_slices_by_class(first_run):
+    import tensorflow_model_analysis as tfma
+
+    [evaluation] = (first_run.output / "artifacts" / "Evaluator" / "evaluation").iterdir()
+    sliced = dict(tfma.load_eval_result(str(evaluation)).get_metrics_for_all_slices())
+    finetuned = next(r for r in first_run.metrics["rows"] if (r["arm"], r["label_fraction"]) == ("finetune", 1.0))
+    assert sliced[()]["top1"]["doubleValue"] == pytest.approx(finetuned["top1"])
+    assert sliced[()]["top5"]["doubleValue"] == pytest.approx(finetuned["top5"])
+    assert {name for ((_, name),) in filter(None, sliced)} <= {"cat", "ship", "frog"}
+    assert len(sliced) > 1
+
+
+def test_artifact_removed_under_a_cached_node_is_named(cli, first_run, tmp_path):
     output = tmp_path / "run"
-    # A copy would keep the first run's absolute paths, so the second run goes into the same folder.
+    assert cli.run(output, "--to", "StatisticsGen-labeled").code == 0
+    shutil.rmtree(output / "artifacts" / "StatisticsGen-labeled")
+    refused = cli.run(output, "--to", "StatisticsGen-labeled")
+    assert refused.code == 1
+    assert "StatisticsGen-labeled failed: its results of an earlier run are gone" in refused.err
+
+
+def test_other_temperature_runs_again_from_pretrain_on(cli, first_run):
     changed = cli.run(first_run.output, "--set", "pretrain.temperature=0.3")
     assert changed.code == 0, changed.err
     assert set(changed.executed) == _NODES_FROM_PRETRAIN
-    assert not output.exists()
 
 
 def test_part_of_the_pipeline_runs_only_the_named_nodes(cli, first_run):
