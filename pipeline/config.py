@@ -104,7 +104,7 @@ class PipelineConfig(Settings):
     probe: ProbeConfig = ProbeConfig()
     finetune: ClassifierConfig = ClassifierConfig()
     supervised: ClassifierConfig = ClassifierConfig(
-        steps=1200, optimizer=OptimizerConfig(name="adamw", learning_rate=0.01, weight_decay=0.01)
+        steps=600, optimizer=OptimizerConfig(name="adamw", learning_rate=0.01, weight_decay=0.01)
     )
     gate: GateConfig = GateConfig()
     beam: BeamConfig = BeamConfig()

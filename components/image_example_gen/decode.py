@@ -19,6 +19,7 @@ _SIGNATURES = (png.SIGNATURE, b"\xff\xd8\xff", b"GIF8", b"RIFF", b"II*\0", b"MM\
 _ORIENTATION = 0x0112
 # What ends a scan's data: any marker but stuffing, restarts, and those that may stand between two scans.
 _JPEG_SCANS_END = re.compile(rb"\xff[^\x00\xd0-\xd7\xff\xc4\xda\xdb\xdd\xfe]")
+_JPEG_START = b"\xff\xd8\xff"
 _JPEG_END = b"\xff\xd9"
 _JPEG_START_OF_SCAN = 0xDA
 # PNG file: 8 bytes signature, 8 bytes IHDR's length and name, 4 + 4 bytes size, then the bit depth.
@@ -148,6 +149,7 @@ def _tensorflow_sees_the_same(image: Image.Image, data: bytes) -> bool:
         and data[_PNG_BIT_DEPTH_AT] == 8
         and "transparency" not in image.info
         and not getattr(image, "is_animated", False)
+        and png.has_all_rows(png.chunks(data))
     )
 
 
@@ -159,5 +161,9 @@ def _is_jpeg_in_order(data: bytes) -> bool:
         at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
         if marker == _JPEG_START_OF_SCAN:
             end = _JPEG_SCANS_END.search(data, at)
-            return end is not None and end.group() == _JPEG_END
+            if end is None or end.group() != _JPEG_END:
+                return False
+            # An end marker may be damage too, unless nothing or a second image (of a camera's MPO) follows.
+            rest = data[end.end() :].lstrip(b"\0")
+            return not rest or rest.startswith(_JPEG_START)
     return False

@@ -119,7 +119,7 @@ def _report(
 ) -> None:
     accounts = part.accounts
     summary.check(accounts, found, splits=settings.splits, max_rejected_share=max_rejected_share)
-    ingest.write_text(posixpath.join(summary_uri, "rejects.jsonl"), ingest.rejects_json(part.rejects))
+    ingest.write_text(posixpath.join(summary_uri, "rejects.jsonl"), summary.rejects_json(part.rejects))
     ingest.write_text(
         posixpath.join(summary_uri, "summary.json"),
         summary.to_json(accounts, found, matched_rows=part.matched_rows),

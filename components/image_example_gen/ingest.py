@@ -7,7 +7,6 @@ Beam's cost per element would outweigh the decoding.
 import collections
 import dataclasses
 import hashlib
-import json
 import pickle
 import posixpath
 import uuid
@@ -138,14 +137,6 @@ def collect(settings: Settings, *, work_count: int) -> Part:
     for read in whole.reads:
         whole.accounts.setdefault(read.source, summary.Account()).read += read.images
     return whole
-
-
-def rejects_json(rejects: Iterable[tuple[str, names.Reject]]) -> str:
-    """Returns the lines of rejects.jsonl, in an order that depends on nothing but the rejects."""
-    ordered = sorted((source, item.uri, item.reason, item.detail) for source, item in rejects)
-    return "".join(
-        json.dumps(dict(zip(("source", "uri", "reason", "detail"), row, strict=True))) + "\n" for row in ordered
-    )
 
 
 def write_text(uri: str, content: str) -> None:

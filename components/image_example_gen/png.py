@@ -2,11 +2,15 @@
 
 import struct
 import zlib
+from typing import NamedTuple
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # Length, kind, checksum.
 _FRAME_BYTES = 12
-_CHANNELS_OF_COLOR_TYPE = {0: 1, 2: 3}
+_HEADER_FORMAT = ">IIBBBBB"
+# Gray, RGB, palette, gray with alpha, RGB with alpha.
+_CHANNELS_OF_COLOR_TYPE = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+_PLAIN_COLOR_TYPES = (0, 2)
 # Chunks that change no pixel; any other (transparency, animation, EXIF, text that may hold an orientation) is
 # left to PIL.
 _PLAIN_CHUNKS = frozenset({b"IHDR", b"IDAT", b"IEND", b"gAMA", b"cHRM", b"sRGB", b"sBIT", b"pHYs", b"bKGD", b"tIME"})
@@ -57,25 +61,56 @@ def size_if_plain(found: list[tuple[bytes, bytes]], *, max_pixels: int) -> tuple
     Returns:
       None when in doubt, be it for a rare feature or for damage: PIL then decides.
     """
-    kinds = [kind for kind, _ in found]
-    if not _PLAIN_CHUNKS.issuperset(kinds) or kinds.count(b"IHDR") != 1 or kinds[0] != b"IHDR":
+    header = _header(found)
+    if header is None or not _PLAIN_CHUNKS.issuperset(kind for kind, _ in found):
         return None
-    header = found[0][1]
-    pixel_data = b"".join(body for kind, body in found if kind == b"IDAT")
-    if len(header) != struct.calcsize(">IIBBBBB"):
+    if header.depth != 8 or header.color_type not in _PLAIN_COLOR_TYPES or any(header.methods):
         return None
-    width, height, *form = struct.unpack(">IIBBBBB", header)
-    depth, color_type, *methods = form
-    if depth != 8 or color_type not in _CHANNELS_OF_COLOR_TYPE or any(methods):
+    if not 0 < header.width * header.height <= max_pixels:
         return None
-    if not 0 < width * height <= max_pixels:
+    rows = _inflate_rows(found, header)
+    if rows is None or max(rows[:: header.row_bytes]) > _LAST_FILTER:
         return None
-    # Each row begins with the number of its filter.
-    row_bytes = 1 + width * _CHANNELS_OF_COLOR_TYPE[color_type]
+    return header.width, header.height
+
+
+def has_all_rows(found: list[tuple[bytes, bytes]]) -> bool:
+    """Says whether the pixel data is as long as the header promises; False also for an interlaced PNG.
+
+    PIL fills missing rows with black; TensorFlow refuses the file.
+    """
+    header = _header(found)
+    return header is not None and not any(header.methods) and _inflate_rows(found, header) is not None
+
+
+class _Header(NamedTuple):
+    width: int
+    height: int
+    depth: int
+    color_type: int
+    # Of compression, filtering and interlacing; all 0 but for an interlaced image.
+    methods: tuple[int, ...]
+
+    @property
+    def row_bytes(self) -> int:
+        """A row begins with the number of its filter; its pixels are padded to whole bytes."""
+        return 1 + (self.width * self.depth * _CHANNELS_OF_COLOR_TYPE.get(self.color_type, 1) + 7) // 8
+
+
+def _header(found: list[tuple[bytes, bytes]]) -> _Header | None:
+    kind, body = found[0]
+    if kind != b"IHDR" or len(body) != struct.calcsize(_HEADER_FORMAT):
+        return None
+    width, height, depth, color_type, *methods = struct.unpack(_HEADER_FORMAT, body)
+    return _Header(width, height, depth, color_type, tuple(methods))
+
+
+def _inflate_rows(found: list[tuple[bytes, bytes]], header: _Header) -> bytes | None:
+    """Returns the filtered rows, or None unless they are exactly as many bytes as the header promises."""
+    promised = header.row_bytes * header.height
     inflater = zlib.decompressobj()
     try:
-        rows = inflater.decompress(pixel_data, row_bytes * height + 1)
+        rows = inflater.decompress(b"".join(body for kind, body in found if kind == b"IDAT"), promised + 1)
     except zlib.error:
         return None
-    whole = inflater.eof and not inflater.unused_data and len(rows) == row_bytes * height
-    return (width, height) if whole and max(rows[::row_bytes]) <= _LAST_FILTER else None
+    return rows if inflater.eof and not inflater.unused_data and len(rows) == promised else None

@@ -5,7 +5,7 @@ import dataclasses
 import json
 from collections.abc import Iterable, Sequence
 
-from components.image_example_gen import labels
+from components.image_example_gen import labels, names
 from components.image_example_gen.sources import Source
 
 # How many reasons the message of a failed run quotes.
@@ -147,3 +147,11 @@ def to_json(accounts: Accounts, sources: Sequence[Source], *, matched_rows: dict
             entry["manifest_unmatched"] = rows - matched_rows.get(source.name, 0)
         document[source.name] = entry
     return json.dumps(document, ensure_ascii=False, indent=2) + "\n"
+
+
+def rejects_json(rejects: Iterable[tuple[str, names.Reject]]) -> str:
+    """Returns the lines of rejects.jsonl, in an order that depends on nothing but the rejects."""
+    ordered = sorted((source, item.uri, item.reason, item.detail) for source, item in rejects)
+    return "".join(
+        json.dumps(dict(zip(("source", "uri", "reason", "detail"), row, strict=True))) + "\n" for row in ordered
+    )

@@ -62,7 +62,8 @@ PASSED_THROUGH = {
     "jpeg_rgb": fixtures.encode(Image.fromarray(_SMOOTH).convert("RGB"), "JPEG"),
     "jpeg_gray": fixtures.encode(_SMOOTH, "JPEG"),
     "jpeg_progressive": fixtures.encode(Image.fromarray(_SMOOTH).convert("RGB"), "JPEG", progressive=True),
-    "jpeg_trailer": fixtures.encode(_SMOOTH, "JPEG") + b"a camera's notes",
+    "jpeg_padded": fixtures.encode(_SMOOTH, "JPEG") + bytes(7),
+    "jpeg_two_images": fixtures.encode(_SMOOTH, "JPEG") + fixtures.encode(_GRAY, "JPEG"),
     "jpeg_444": fixtures.encode(Image.fromarray(_SMOOTH).convert("RGB"), "JPEG", subsampling=0),
 }
 
@@ -125,6 +126,7 @@ REENCODED = {
     "tiff_16": (fixtures.encode(np.full((2, 2), 65535, np.uint16), "TIFF"), np.full((2, 2, 3), 255)),
     "ppm": (fixtures.encode(_RGB, "PPM"), _RGB),
     "jpeg_cmyk": (fixtures.encode(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "JPEG", quality=100), None),
+    "jpeg_with_a_trailer": (fixtures.encode(_SMOOTH, "JPEG") + b"a camera's notes", None),
     "jpeg_with_a_stray_marker": (_with_stray_marker(PASSED_THROUGH["jpeg_rgb"]), None),
 }
 
