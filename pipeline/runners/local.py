@@ -17,7 +17,6 @@ from typing import Any
 from ml_metadata.proto import metadata_store_pb2
 from rich.console import Console
 from tfx.dsl.compiler import constants
-from tfx.dsl.io import fileio
 from tfx.orchestration import metadata
 from tfx.orchestration.local import runner_utils
 from tfx.orchestration.local.local_dag_runner import LocalDagRunner
@@ -109,10 +108,6 @@ class AnnouncingRunner(LocalDagRunner):
                 logging.getLogger(__name__).error("%s failed:\n%s", name, traceback.format_exc())
                 raise NodeFailedError(name, _in_few_words(error)) from error
             seconds = time.monotonic() - started
-            gone = [uri for uri in self.output_uris[name] if not fileio.exists(uri)]
-            if gone:
-                remedy = f"remove {connection.sqlite.filename_uri} to start afresh"
-                raise NodeFailedError(name, f"its results of an earlier run are gone from {gone[0]}: {remedy}")
             self._record.add(name, seconds, cached=cached, inputs=list(node.upstream_nodes))
             outcome = "cached" if cached else f"{seconds:6.1f} s"
             self._console.print(f"{self._progress.finish()}{outcome}", markup=False)
