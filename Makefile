@@ -49,14 +49,17 @@ bench-ingestion: $(READY)  ## images ingested a second, beside a bare decoding l
 .PHONY: environment
 environment: $(READY)  ## Python 3.10, locked dependencies, compiled bytecode
 
-# Bytecode is compiled once here: it halves the import time of each run.
-$(READY): pyproject.toml uv.lock | $(UV)
+.PHONY: python310
+python310:
 	@test -n "$(PYTHON310)" || { echo "Python 3.10 is needed (TFX 1.16 runs on no newer one): 'pyenv install 3.10', or put python3.10 on the PATH"; exit 1; }
+
+# Bytecode is compiled once here: it halves the import time of each run.
+$(READY): pyproject.toml uv.lock | python310 $(UV)
 	@echo "installing the locked environment into .venv (3.5 GB, a minute or two) ..."
 	@UV_COMPILE_BYTECODE=1 UV_PYTHON_DOWNLOADS=never $(UV) sync --quiet --locked --python "$(PYTHON310)"
 	@touch $@
 
-$(UV):
+$(UV): | python310
 	@echo "installing uv into .tools ..."
 	@{ python3 -m venv .tools || "$(PYTHON310)" -m venv .tools; } >/dev/null 2>&1 \
 		|| { echo "a Python 3 with venv is needed to install uv: 'apt-get install python3-venv', or pyenv"; exit 1; }

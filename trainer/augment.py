@@ -68,6 +68,7 @@ def _view(images: tf.Tensor, keys: tf.Tensor, config: AugmentConfig, sizes: tf.T
     if config.grayscale_probability > 0:
         chosen = prng.uniform(keys, count=1, stream=_STREAM_GRAY) < config.grayscale_probability
         x = tf.where(chosen[:, :, None, None], _luma(x), x)
+    x = tf.clip_by_value(x, 0.0, 1.0)  # hue and luma can leave the interval by a rounding
     if config.blur_probability > 0:
         x = _gaussian_blur(x, keys, config)
     return x

@@ -19,8 +19,7 @@ _WEIGHTS = "encoder.safetensors"
 _DESCRIPTION = "encoder.json"
 CLASSES = "classes.json"
 _UNKNOWN_CLASS = -1
-
-
+_AUTOGRAPH = False  # no function here branches on a tensor, and converting Keras' own code takes seconds
 _ENCODED = tf.TensorSpec([None], tf.string, name="image_bytes")
 
 
@@ -42,7 +41,7 @@ class ServedEncoder(tf.Module):
         self._preprocessing = preprocessing
         self._size_px = int(model.input_shape[1])
 
-    @tf.function(input_signature=[_ENCODED])
+    @tf.function(input_signature=[_ENCODED], autograph=_AUTOGRAPH)
     def preprocess(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         """What the network sees: [B] encoded images → [B, S, S, 3] float32 in [0, 1]."""
         canonical = self._preprocessing({"image_bytes": image_bytes[:, None]})["image"]
@@ -53,7 +52,7 @@ class ServedEncoder(tf.Module):
         signature = tf.TensorSpec([self._size_px, self._size_px, 3], tf.float32)
         return {"image": tf.map_fn(view, canonical, fn_output_signature=signature)}
 
-    @tf.function(input_signature=[_ENCODED])
+    @tf.function(input_signature=[_ENCODED], autograph=_AUTOGRAPH)
     def embed(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         """[B] encoded images → h [B, D]."""
         return {"embedding": self._model(self.preprocess(image_bytes)["image"], training=False)}
@@ -81,20 +80,20 @@ class ServedClassifier(ServedEncoder):
             tf.lookup.KeyValueTensorInitializer(self._classes, indices), default_value=_UNKNOWN_CLASS
         )
 
-    @tf.function(input_signature=[_ENCODED])
+    @tf.function(input_signature=[_ENCODED], autograph=_AUTOGRAPH)
     def embed(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         """[B] encoded images → h [B, D]."""
         _, h = self._model(self.preprocess(image_bytes)["image"], training=False)
         return {"embedding": h}
 
-    @tf.function(input_signature=[_ENCODED])
+    @tf.function(input_signature=[_ENCODED], autograph=_AUTOGRAPH)
     def classify(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         """[B] encoded images → probabilities [B, C], the likeliest class [B] and h [B, D]."""
         logits, h = self._model(self.preprocess(image_bytes)["image"], training=False)
         label = tf.gather(self._classes, tf.argmax(logits, axis=1))
         return {"probabilities": tf.nn.softmax(logits), "label": label, "embedding": h}
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="label")])
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="label")], autograph=_AUTOGRAPH)
     def transformed_labels(self, label: tf.Tensor) -> dict[str, tf.Tensor]:
         """Class names [B] → indices [B]; TFMA calls a signature of this name to read the labels it compares with."""
         return {"label_index": self._class_index.lookup(tf.reshape(label, [-1]))}

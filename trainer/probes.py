@@ -113,7 +113,9 @@ def knn_probabilities(
     k = min(config.knn_k, len(train.h))
     similarity = _unit(test.h) @ _unit(train.h).T
     nearest = np.argpartition(-similarity, k - 1, axis=1)[:, :k]
-    weights = np.exp((np.take_along_axis(similarity, nearest, axis=1) - 1.0) / config.knn_temperature)
+    cosines = np.take_along_axis(similarity, nearest, axis=1)
+    # Shares of the votes are the same under any shift; this one leaves the nearest with a weight of 1 at any τ.
+    weights = np.exp((cosines - cosines.max(axis=1, keepdims=True)) / config.knn_temperature)
     votes = np.zeros([len(test.h), n_classes])
     np.add.at(votes, (np.arange(len(test.h))[:, None], train.label[nearest]), weights)
     return votes / votes.sum(axis=1, keepdims=True), {"k": float(k), "temperature": config.knn_temperature}

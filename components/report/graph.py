@@ -138,4 +138,4 @@ def _description(node: Node) -> str:
 
 
 def _seconds(node: Node) -> str:
-    return "cached" if node.cached else f"{node.seconds:.1f} s"
+    return f"{node.seconds:.1f} s, cached" if node.cached else f"{node.seconds:.1f} s"

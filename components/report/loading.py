@@ -191,7 +191,8 @@ def _load_run_record(path: str) -> tuple[tuple[content.Node, ...] | None, str | 
     nodes = tuple(
         content.Node(
             name=node["name"],
-            seconds=float(node.get("seconds") or 0),
+            # What a cached node took when it was run says more than the moment it took to find its results.
+            seconds=float(node.get("executed_seconds", node["seconds"])),
             cached=bool(node.get("cached")),
             inputs=tuple(node.get("inputs", ())),
         )

@@ -139,15 +139,18 @@ class RunRecord:
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._executed = {node["name"]: node["executed_seconds"] for node in _read_json(path).get("nodes", [])}
+        self._executed: dict[str, float] = _read_json(path).get("executed_seconds", {})
         self._started = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
         self.nodes: list[NodeResult] = []
 
     def add(self, name: str, seconds: float, *, cached: bool, inputs: list[str]) -> None:
         """Appends a node and writes the file."""
-        executed = self._executed.get(name, seconds) if cached else seconds
+        if not cached:
+            self._executed[name] = round(seconds, 2)
+        executed = self._executed.get(name, seconds)
         self.nodes.append(NodeResult(name, round(seconds, 2), cached, inputs, round(executed, 2)))
-        _write_json(self._path, {"started": self._started, "nodes": [asdict(node) for node in self.nodes]})
+        nodes = [asdict(node) for node in self.nodes]
+        _write_json(self._path, {"started": self._started, "nodes": nodes, "executed_seconds": self._executed})
 
 
 def run(

@@ -1,4 +1,4 @@
-"""Makes the oracles importable; `tests` itself must stay off the path, where it would shadow the packages it mirrors."""
+"""Makes the oracles importable; `tests` itself stays off the path, where it would shadow what it mirrors."""
 
 import sys
 from pathlib import Path

@@ -28,16 +28,6 @@ def whole_image_config(size_px, **settings):
     return AugmentConfig(crop=CropConfig(size_px=size_px, **WHOLE), **{**OFF, **settings})
 
 
-def unflipped(views, images, tolerance):
-    """Views of whole images, with those mirrored back that the flip mirrored."""
-    return np.stack(
-        [
-            view if np.abs(view - image).max() <= tolerance else view[:, ::-1]
-            for view, image in zip(views, images, strict=True)
-        ]
-    )
-
-
 # Crop and flip. The pixels of these images say where they are, so a view says which box it shows.
 
 
@@ -118,10 +108,14 @@ def test_crop_and_flip_leaves_colours_alone():
     np.testing.assert_allclose(views, images[:, :6, :6], atol=1e-6)
 
 
-@pytest.mark.parametrize(("start", "length", "side"), [(0, 40, 40), (3, 30, 12), (10, 9, 24), (5, 35, 34), (39, 1, 4)])
+@pytest.mark.parametrize(
+    ("start", "length", "side"), [(0, 40, 40), (3, 30, 12), (10, 9, 24), (5, 35, 34), (39, 1, 4)]
+)
 def test_resampling_matrix_equals_the_antialiased_resize_of_the_cut_out_box(start, length, side):
     image = random_images(1, height=40, width=40)[0].astype(np.float32)
-    matrix = augment.resampling_matrix(tf.constant([float(start)]), tf.constant([float(length)]), canvas=40, side=side)
+    matrix = augment.resampling_matrix(
+        tf.constant([float(start)]), tf.constant([float(length)]), canvas=40, side=side
+    )
     ours = np.einsum("st,twc->swc", matrix[0].numpy(), image)
     theirs = tf.image.resize(image[start : start + length], [side, 40], antialias=True)
     np.testing.assert_allclose(ours, theirs, atol=2e-3)  # of 255
@@ -171,7 +165,9 @@ def test_color_jitter_equals_the_oracle_in_every_order(strength):
     draws = prng.uniform(draws_of, count=5, stream=augment._STREAM_JITTER).numpy()
     orders = np.argsort(prng.uniform(draws_of, count=4, stream=augment._STREAM_ORDER), axis=1)
     assert len({tuple(order) for order in orders}) >= 23  # of 24
-    for image, ours, (brightness, contrast, saturation, hue, _), order in zip(plain, view, draws, orders, strict=True):
+    for image, ours, (brightness, contrast, saturation, hue, _), order in zip(
+        plain, view, draws, orders, strict=True
+    ):
         factors = 1 + 0.8 * strength * (2 * np.float64([brightness, contrast, saturation]) - 1)
         expected = jitter_oracle.jitter(
             image,
@@ -198,7 +194,7 @@ def test_color_jitter_brightness_of_gray_images_is_uniform_in_its_range_for_four
 def test_views_strongest_jitter_stays_in_the_unit_interval():
     images = random_images(64)
     for view in views_of(images, EVERYTHING.model_copy(update={"jitter_strength": 1.25})):
-        assert view.min() >= 0 and view.max() <= 1 and np.isfinite(view).all()
+        assert view.min() >= 0 and view.max() <= 1 + 1e-6 and np.isfinite(view).all()
 
 
 def test_grayscale_turns_a_fifth_of_the_views_into_their_luma():
@@ -214,9 +210,7 @@ def test_grayscale_turns_a_fifth_of_the_views_into_their_luma():
 
 
 def blur_sigmas(keys):
-    draws = prng.uniform(
-        prng.view_keys(keys, seed=SEED, epoch=EPOCH, view=0), count=2, stream=augment._STREAM_BLUR
-    )
+    draws = prng.uniform(prng.view_keys(keys, seed=SEED, epoch=EPOCH, view=0), count=2, stream=augment._STREAM_BLUR)
     return 0.1 + 1.9 * draws.numpy()[:, 0]
 
 

@@ -1,0 +1,172 @@
+"""Training and serving see the same tensor for the same bytes, and what is served needs nothing of ours."""
+
+import base64
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tfx.components.trainer.fn_args_utils import FnArgs
+
+from components.training import classifier, pretrain
+from trainer import data, export, stages
+from trainer.config import (
+    AugmentConfig,
+    ClassifierConfig,
+    CropConfig,
+    EncoderConfig,
+    HeadConfig,
+    OptimizerConfig,
+    PretrainConfig,
+)
+
+TINY = EncoderConfig(stage_blocks=(1,), width=4)
+ADAMW = OptimizerConfig(name="adamw", learning_rate=0.01)
+SERVE = """
+import base64
+import numpy as np
+import tensorflow as tf
+
+model = tf.saved_model.load(argument["model"])
+images = tf.constant([base64.b64decode(image) for image in argument["images"]])
+outputs = {
+    f"{name}/{key}": value.numpy()
+    for name in argument["signatures"]
+    for key, value in model.signatures[name](image_bytes=images).items()
+}
+np.savez(argument["out"], signatures=sorted(model.signatures), **outputs)
+loaded = {module.partition(".")[0] for module in sys.modules}
+assert not loaded & BLOCKED, loaded & BLOCKED
+"""
+
+
+def fn_args(directory, transformed, custom_config, base_model=None):
+    (directory / "run").mkdir()  # as the orchestrator does
+    return FnArgs(
+        train_files=[transformed.examples],
+        eval_files=[transformed.examples],
+        transform_graph_path=transformed.graph,
+        serving_model_dir=str(directory / "serving"),
+        model_run_dir=str(directory / "run"),
+        custom_config=custom_config,
+        base_model=base_model,
+    )
+
+
+@pytest.fixture(scope="module")
+def pretrained(tmp_path_factory, transformed):
+    directory = tmp_path_factory.mktemp("pretrained")
+    config = PretrainConfig(
+        encoder=TINY,
+        head=HeadConfig(output_dim=4),
+        augment=AugmentConfig(crop=CropConfig(size_px=16), jitter_strength=0.0),
+        batch_size=8,
+        epochs=1,
+        optimizer=ADAMW,
+    )
+    custom_config = {"config": config.model_dump_json(), "seed": 0, "checkpoint_root": str(directory / "checkpoints")}
+    args = fn_args(directory, transformed, custom_config)
+    pretrain.run_fn(args)
+    return args
+
+
+@pytest.fixture(scope="module")
+def finetuned(tmp_path_factory, transformed, pretrained):
+    custom_config = {
+        "arm": "finetune",
+        "fraction": 0.5,
+        "config": ClassifierConfig(steps=2, batch_size=20, optimizer=ADAMW).model_dump_json(),
+        "encoder": EncoderConfig(width=3).model_dump_json(),  # the base model's own description counts
+        "seed": 0,
+    }
+    directory = tmp_path_factory.mktemp("finetuned")
+    args = fn_args(directory, transformed, custom_config, base_model=pretrained.serving_model_dir)
+    classifier.run_fn(args)
+    return args
+
+
+def serve(run_bare, directory, model, raw_images, signatures):
+    argument = {
+        "model": model,
+        "images": [base64.b64encode(image.image_bytes).decode() for image in raw_images],
+        "signatures": signatures,
+        "out": str(directory / "outputs.npz"),
+    }
+    run_bare(SERVE, argument, cwd=directory)
+    return np.load(directory / "outputs.npz", allow_pickle=True)
+
+
+@pytest.fixture(scope="module")
+def served(run_bare, tmp_path_factory, finetuned, raw_images):
+    signatures = ["serving_default", "embed", "preprocess"]
+    return serve(run_bare, tmp_path_factory.mktemp("bare"), finetuned.serving_model_dir, raw_images, signatures)
+
+
+@pytest.fixture(scope="module")
+def evaluated(transformed, raw_images):
+    """Images as the evaluation sees them, in the order of the raw images."""
+    files = data.open_examples([transformed.examples])
+    (batch,) = data.evaluation_batches(files, size_px=16)
+    rows = {key.decode(): index for index, key in enumerate(batch["key"].numpy())}
+    return batch["image"].numpy()[[rows[image.key] for image in raw_images]]
+
+
+def test_served_preprocessing_equals_the_evaluations_tensor_bit_for_bit(served, evaluated):
+    assert served["preprocess/image"].dtype == evaluated.dtype == np.float32
+    np.testing.assert_array_equal(served["preprocess/image"], evaluated)
+
+
+def test_served_classifier_takes_bytes_and_gives_probabilities_and_h_without_our_code(served, finetuned, raw_images):
+    assert set(served["signatures"]) == {"serving_default", "embed", "preprocess", "transformed_labels"}
+    n_classes = len({image.label for image in raw_images})
+    probabilities = served["serving_default/probabilities"]
+    assert probabilities.shape == (42, n_classes)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
+    assert served["embed/embedding"].shape == (42, 4)
+    np.testing.assert_array_equal(served["embed/embedding"], served["serving_default/embedding"])
+    classes = json.loads(Path(finetuned.serving_model_dir, "assets.extra", "classes.json").read_text())
+    labels = [classes[index].encode() for index in probabilities.argmax(axis=1)]
+    assert served["serving_default/label"].tolist() == labels
+
+
+def test_served_classifier_scores_the_test_images_as_the_training_did(served, finetuned, raw_images):
+    predictions = np.load(f"{finetuned.model_run_dir}/predictions.npz")
+    rows = {key: index for index, key in enumerate(predictions["key"])}
+    expected = predictions["probabilities"][[rows[image.key] for image in raw_images]]
+    np.testing.assert_allclose(served["serving_default/probabilities"], expected, atol=1e-5)
+    (row,) = json.loads(Path(finetuned.model_run_dir, "rows.json").read_text())
+    hits = predictions["probabilities"].argmax(axis=1) == predictions["label_index"]
+    assert row["top1"] == pytest.approx(hits.mean())
+    assert (row["arm"], row["n_labels"], row["n_test"], row["settings"]["batch_size"]) == ("finetune", 42, 42, 20)
+
+
+def test_served_encoder_embeds_as_the_loaded_weights_do(run_bare, tmp_path, pretrained, raw_images, evaluated):
+    served = serve(run_bare, tmp_path, pretrained.serving_model_dir, raw_images, ["serving_default", "embed"])
+    encoder, config = export.load_encoder(pretrained.serving_model_dir)
+    assert config == TINY
+    expected = encoder(evaluated, training=False)
+    np.testing.assert_allclose(served["embed/embedding"], expected, atol=1e-5)
+    np.testing.assert_array_equal(served["embed/embedding"], served["serving_default/embedding"])
+
+
+def test_pretraining_leaves_its_curve_and_two_views_of_the_same_images(pretrained):
+    with open(f"{pretrained.model_run_dir}/history.csv") as file:
+        history = list(csv.DictReader(file))
+    assert [row["step"] for row in history] == ["1", "2", "3", "4", "5"]
+    assert history[0].keys() >= {"epoch", "loss", "learning_rate", "contrastive_accuracy", "images_per_s"}
+    views = np.load(f"{pretrained.model_run_dir}/views.npz")
+    assert views["original"].shape == (8, 64, 64, 3)
+    assert views["view_a"].shape == views["view_b"].shape == (8, 16, 16, 3)
+    assert (np.abs(views["view_a"].astype(int) - views["view_b"]).max(axis=(1, 2, 3)) > 0).all()
+
+
+def test_pretraining_repeated_goes_on_from_its_finished_checkpoint(pretrained, transformed, tmp_path, monkeypatch):
+    again = fn_args(tmp_path, transformed, pretrained.custom_config)
+    steps = []
+    monkeypatch.setattr(stages.loop, "_row", lambda *args: steps.append(args))
+    pretrain.run_fn(again)
+    assert steps == []
+    ours, theirs = (export.load_encoder(args.serving_model_dir)[0].get_weights() for args in (again, pretrained))
+    for value, expected in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(value, expected)

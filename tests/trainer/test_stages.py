@@ -1,0 +1,262 @@
+import functools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from example_files import class_images, random_images, write_examples
+
+from trainer import data, heads, losses, resnet, stages
+from trainer.config import (
+    AugmentConfig,
+    ClassifierConfig,
+    CropConfig,
+    EncoderConfig,
+    HeadConfig,
+    OptimizerConfig,
+    PretrainConfig,
+)
+
+TINY = EncoderConfig(stage_blocks=(1,), width=4)
+MILD = AugmentConfig(crop=CropConfig(min_area=0.5), jitter_strength=0.3, grayscale_probability=0.0)
+LABELS = [index % 4 for index in range(20)]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def compile_once():
+    """A view maker is a pure function of its arguments, and seconds of XLA's time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stages, "view_maker", functools.cache(stages.view_maker))
+        yield
+
+
+def pretrain_config(**settings):
+    defaults = {
+        "encoder": TINY,
+        "head": HeadConfig(output_dim=8),
+        "augment": MILD,
+        "batch_size": 10,
+        "epochs": 15,
+        "optimizer": OptimizerConfig(name="adamw", learning_rate=0.02, warmup_share=0.1),
+        "checkpoint_every_steps": 7,
+    }
+    return PretrainConfig(**defaults | settings)
+
+
+def weights_of(pretrained):
+    return pretrained.encoder.get_weights() + pretrained.head.get_weights()
+
+
+def assert_equal_weights(ours, expected):
+    for value, other in zip(ours, expected, strict=True):
+        np.testing.assert_array_equal(value, other)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    path = tmp_path_factory.mktemp("classes") / "examples.gz"
+    return write_examples(path, class_images(LABELS), labels=LABELS)
+
+
+@pytest.fixture(scope="module")
+def unlike(tmp_path_factory):
+    """Images that two crops of one are easily told from two of another."""
+    images = class_images(list(range(20)))
+    return write_examples(tmp_path_factory.mktemp("unlike") / "examples.gz", images)
+
+
+@pytest.fixture(scope="module")
+def pretrained(unlike):
+    return stages.pretrain(pretrain_config(), unlike, seed=1)
+
+
+def loss_on_new_views(encoder, head, files):
+    """NT-Xent on views of epochs that no training reached: the same for every network."""
+    views, batch_losses = stages.view_maker(MILD, size_px=8, seed=1), []
+    for batch in data.training_batches(files, batch_size=10, epochs=5, seed=50):
+        view_a, view_b = views(batch["image"], batch["key"], batch["epoch"] + 1000, batch["size"])
+        z = head(encoder(tf.concat([view_a, view_b], axis=0), training=True), training=True)
+        batch_losses.append(losses.nt_xent(*tf.split(z, 2), temperature=0.2))
+    return np.mean(batch_losses)
+
+
+def initial_networks():
+    encoder = resnet.build_encoder(TINY, size_px=8, seed=1)
+    seed = 1 + stages._MODEL_SEED_STRIDE
+    return encoder, heads.projection_head(HeadConfig(output_dim=8), input_dim=4, seed=seed)
+
+
+def test_pretrain_lowers_the_loss_on_views_it_never_saw(pretrained, unlike):
+    trained, untrained = (
+        copy_of(*networks) for networks in ((pretrained.encoder, pretrained.head), initial_networks())
+    )
+    assert loss_on_new_views(*trained, unlike) < 0.75 * loss_on_new_views(*untrained, unlike)
+
+
+def copy_of(encoder, head):
+    """The networks again: a forward pass in training mode moves the statistics of the batch norms."""
+    copies = initial_networks()
+    for copy, model in zip(copies, (encoder, head), strict=True):
+        copy.set_weights(model.get_weights())
+    return copies
+
+
+def test_pretrain_history_has_every_step_and_its_metrics(pretrained):
+    rows = pretrained.history.rows
+    assert [row["step"] for row in rows] == list(range(1, 31)) and pretrained.batch_size == 10
+    assert rows[-1].keys() == {"step", "epoch", "loss", "learning_rate", "contrastive_accuracy", "images_per_s"}
+
+
+class KilledError(Exception):
+    pass
+
+
+def test_pretrain_killed_and_resumed_equals_one_training_bit_for_bit(unlike, pretrained, tmp_path):
+    def kill(progress):
+        if progress.step == 11:
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        stages.pretrain(pretrain_config(), unlike, seed=1, checkpoint_dir=str(tmp_path), report=kill)
+    seen = []
+    resumed = stages.pretrain(pretrain_config(), unlike, seed=1, checkpoint_dir=str(tmp_path), report=seen.append)
+    assert seen[0].step == 8, "it went on from the checkpoint of step 7"
+    # The fixture's weights come from a training of its own: this shows that a repeat is exact as well.
+    assert_equal_weights(weights_of(resumed), weights_of(pretrained))
+    for row, expected in zip(resumed.history.rows, pretrained.history.rows, strict=True):
+        assert {**row, "images_per_s": 0} == {**expected, "images_per_s": 0}
+
+
+def test_pretrain_first_step_is_the_loss_of_one_forward_pass_over_both_views(unlike, pretrained):
+    config = pretrain_config()
+    batch = next(iter(data.training_batches(unlike, batch_size=10, epochs=1, seed=1)))
+    views = stages.view_maker(MILD, size_px=8, seed=1)(batch["image"], batch["key"], batch["epoch"], batch["size"])
+    encoder, head = initial_networks()
+    z_a, z_b = tf.split(head(encoder(tf.concat(views, axis=0), training=True), training=True), 2)
+    expected = losses.nt_xent(z_a, z_b, temperature=config.temperature)
+    assert pretrained.history.rows[0]["loss"] == pytest.approx(float(expected), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"optimizer": OptimizerConfig(name="lars", learning_rate=10.0, weight_decay=1e-4)},
+        {"optimizer": OptimizerConfig(name="sgd", learning_rate=0.1, weight_decay=1e-4)},
+        {"head": HeadConfig(kind="none")},
+        {"head": HeadConfig(kind="linear", output_dim=4)},
+        {"head": HeadConfig(kind="nonlinear", layers=3, output_dim=4)},
+        {"encoder": EncoderConfig(stage_blocks=(1,), width=2, block="bottleneck", stem="imagenet")},
+    ],
+)
+def test_pretrain_every_literal_takes_steps_that_move_every_variable(unlike, settings):
+    config = pretrain_config(epochs=2, **settings)
+    trained = stages.pretrain(config, unlike, seed=1)
+    assert all(np.isfinite(row["loss"]) for row in trained.history.rows)
+    start = resnet.build_encoder(config.encoder, size_px=8, seed=1)
+    for variable, initial in zip(trained.encoder.weights, start.weights, strict=True):
+        assert not np.array_equal(variable, initial), variable.name
+
+
+def test_pretrain_ragged_images_are_cropped_to_the_asked_size_and_blurred(tmp_path):
+    images = [random_images(1, height=h, width=w)[0] for h, w in [(8, 8), (8, 16), (13, 8), (8, 9)]]
+    config = pretrain_config(
+        batch_size=2, epochs=1, augment=AugmentConfig(crop=CropConfig(size_px=6), blur_probability=0.5)
+    )
+    trained = stages.pretrain(config, write_examples(tmp_path / "ragged", images), seed=1)
+    assert trained.encoder.input_shape == (None, 6, 6, 3) and len(trained.history.rows) == 2
+
+
+def test_pretrain_default_batch_is_the_whole_small_set(tmp_path):
+    files = write_examples(tmp_path / "ten", random_images(10))
+    trained = stages.pretrain(pretrain_config(batch_size=None, epochs=1), files, seed=1)
+    assert trained.batch_size == 10 and len(trained.history.rows) == 1
+
+
+def test_pretrain_batch_larger_than_the_set_is_refused(unlike):
+    with pytest.raises(ValueError, match=r"batch of 21 .* 20 images"):
+        stages.pretrain(pretrain_config(batch_size=21), unlike, seed=1)
+
+
+def train_classifier(files, **settings):
+    config = ClassifierConfig(
+        crop=CropConfig(min_area=0.8),
+        batch_size=20,
+        steps=settings.pop("steps", 60),
+        optimizer=settings.pop("optimizer", OptimizerConfig(name="adamw", learning_rate=0.03)),
+    )
+    defaults = {"seed": 2, "encoder_config": TINY, "size_px": 8, "n_classes": 4}
+    return stages.train_classifier(config, files, **defaults | settings)
+
+
+def accuracy(classifier, files):
+    (batch,) = stages.predictions(classifier.model, data.evaluation_batches(files, size_px=8))
+    return (batch["output"][0].numpy().argmax(axis=1) == batch["label"].numpy()).mean()
+
+
+@pytest.fixture(scope="module")
+def finetuned(files, pretrained):
+    before = pretrained.encoder.get_weights()
+    return train_classifier(files, pretrained=pretrained.encoder), before
+
+
+def test_train_classifier_overfits_twenty_images(files, finetuned):
+    classifier, _ = finetuned
+    assert accuracy(classifier, files) == 1.0
+    assert classifier.history.rows[-1]["loss"] < 0.3 * classifier.history.rows[0]["loss"]
+
+
+def test_train_classifier_leaves_the_pretrained_encoder_as_it_was(finetuned, pretrained):
+    classifier, before = finetuned
+    assert_equal_weights(pretrained.encoder.get_weights(), before)
+    assert not np.array_equal(classifier.model.get_weights()[0], before[0])
+
+
+def test_train_classifier_starts_from_the_pretrained_weights(files, pretrained):
+    still = OptimizerConfig(name="sgd", learning_rate=1e-30)
+    started = train_classifier(files, pretrained=pretrained.encoder, steps=1, optimizer=still)
+    kernels = [v for v in started.model.trainable_variables if v.shape.rank == 4]
+    expected = [v for v in pretrained.encoder.trainable_variables if v.shape.rank == 4]
+    assert_equal_weights(kernels, expected)
+
+
+def test_train_classifier_from_scratch_starts_from_the_seed(files):
+    still = OptimizerConfig(name="sgd", learning_rate=1e-30)
+    started = train_classifier(files, steps=1, optimizer=still)
+    expected = resnet.build_encoder(TINY, size_px=8, seed=2)
+    assert_equal_weights(started.model.trainable_variables[:1], expected.trainable_variables[:1])
+    assert started.history.rows[0]["loss"] == pytest.approx(np.log(4), rel=1e-5)  # the head starts at zero
+
+
+def test_train_classifier_repeat_gives_identical_weights(files):
+    one, two = (train_classifier(files, steps=5).model.get_weights() for _ in range(2))
+    assert_equal_weights(one, two)
+
+
+@pytest.mark.parametrize("name", ["lars", "sgd", "adamw"])
+def test_train_classifier_every_optimizer_moves_encoder_and_head(files, name):
+    optimizer = OptimizerConfig(name=name, learning_rate=0.1, weight_decay=0.01)
+    classifier = train_classifier(files, steps=3, optimizer=optimizer)
+    assert classifier.model.get_layer("logits").kernel.numpy().any()
+    assert np.isfinite(classifier.history.rows[-1]["loss"])
+    start = resnet.build_encoder(TINY, size_px=8, seed=2)
+    assert not np.array_equal(classifier.model.get_weights()[0], start.get_weights()[0])
+
+
+def test_train_classifier_lars_does_not_adapt_its_head(files):
+    # With a ratio of about 0.001 the second and third steps would hardly add to the first.
+    optimizer = OptimizerConfig(name="lars", learning_rate=0.1)
+    steps = [train_classifier(files, steps=100, optimizer=optimizer)]
+    assert np.abs(steps[0].model.get_layer("logits").kernel.numpy()).max() > 0.3
+
+
+def test_train_classifier_batch_larger_than_the_set_takes_all_of_it(tmp_path):
+    files = write_examples(tmp_path / "few", class_images([0, 1, 2]), labels=[0, 1, 2])
+    classifier = train_classifier(files, steps=2, n_classes=3)
+    assert [row["epoch"] for row in classifier.history.rows] == [1.0, 2.0]
+
+
+def test_view_maker_gives_the_same_views_of_the_asked_size(unlike):
+    batch = next(iter(data.training_batches(unlike, batch_size=10, epochs=1, seed=1)))
+    views = stages.view_maker(MILD, size_px=8, seed=1)
+    one, two = (views(batch["image"], batch["key"], batch["epoch"], batch["size"]) for _ in range(2))
+    assert one[0].shape == one[1].shape == (10, 8, 8, 3)
+    np.testing.assert_array_equal(one, two)
