@@ -42,7 +42,7 @@ def classifier():
     encoder = encoder_with_statistics()
     head = heads.classification_head(len(CLASSES))
     model = tf_keras.Model(encoder.input, [head(encoder.output), encoder.output])
-    head.kernel.assign(0.1 * tf.random.stateless_normal([4, len(CLASSES)], [0, 1]))
+    head.kernel.assign(0.03 * tf.random.stateless_normal([4, len(CLASSES)], [0, 1]))
     return model
 
 

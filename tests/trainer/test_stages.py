@@ -156,6 +156,16 @@ def test_pretrain_every_literal_takes_steps_that_move_every_variable(unlike, set
         assert not np.array_equal(variable, initial), variable.name
 
 
+@pytest.fixture
+def eager():
+    """Without XLA, which would take longer over another set of views than all their steps."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
+@pytest.mark.usefixtures("eager")
+@pytest.mark.filterwarnings("ignore:Even though the `tf.config.experimental_run_functions_eagerly`:UserWarning")
 def test_pretrain_ragged_images_are_cropped_to_the_asked_size_and_blurred(tmp_path):
     images = [random_images(1, height=h, width=w)[0] for h, w in [(8, 8), (8, 16), (13, 8), (8, 9)]]
     config = pretrain_config(
