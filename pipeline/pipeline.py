@@ -279,19 +279,24 @@ def _classifier(
 
 
 def _eval_config(config: PipelineConfig) -> tfma.EvalConfig:
-    """Top-1 and top-5, over all test images and by class; blessed from `gate.min_top1` on."""
+    """Top-1 and top-5, over all test images and by class; blessed from `gate.min_top1` over all images on."""
+    over_all_images = tfma.SlicingSpec()
     least = tfma.GenericValueThreshold(lower_bound=wrappers_pb2.DoubleValue(value=config.gate.min_top1))
     top1 = tfma.MetricConfig(
         class_name="SparseCategoricalAccuracy",
         config='"name": "top1"',
-        threshold=tfma.MetricThreshold(value_threshold=least),
+        per_slice_thresholds=[
+            tfma.PerSliceMetricThreshold(
+                slicing_specs=[over_all_images], threshold=tfma.MetricThreshold(value_threshold=least)
+            )
+        ],
     )
     top5 = tfma.MetricConfig(class_name="SparseTopKCategoricalAccuracy", config='"name": "top5", "k": 5')
     return tfma.EvalConfig(
         model_specs=[
             tfma.ModelSpec(signature_name="serving_default", label_key="label_index", prediction_key="probabilities")
         ],
-        slicing_specs=[tfma.SlicingSpec(), tfma.SlicingSpec(feature_keys=["label"])],
+        slicing_specs=[over_all_images, tfma.SlicingSpec(feature_keys=["label"])],
         metrics_specs=[
             tfma.MetricsSpec(metrics=[top1, top5, tfma.MetricConfig(class_name="ExampleCount")]),
         ],

@@ -28,16 +28,13 @@ gate: {min_top1: 0}
 
 @dataclass(frozen=True)
 class Finished:
-    """A run that has ended: exit code, what it printed, and the nodes that it says were not cached."""
+    """A run that has ended: exit code, what it printed, and the metrics as they stood then."""
 
     code: int
     out: str
     err: str
     output: Path
-
-    @property
-    def metrics(self) -> dict[str, Any]:
-        return json.loads((self.output / "metrics.json").read_text())
+    metrics: dict[str, Any]
 
     @property
     def executed(self) -> list[str]:
@@ -56,7 +53,9 @@ class Cli:
 
     def run(self, output: Path, *arguments: str) -> Finished:
         done = subprocess.run(self.command(output, *arguments), capture_output=True, text=True, cwd=ROOT, check=False)
-        return Finished(done.returncode, done.stdout, done.stderr, output)
+        metrics = output / "metrics.json"
+        found = json.loads(metrics.read_text()) if metrics.exists() else {}
+        return Finished(done.returncode, done.stdout, done.stderr, output, found)
 
     def kill_at(self, text: str, output: Path) -> str:
         """Starts a run and kills it with SIGKILL as soon as it has printed a text; returns all it printed."""

@@ -45,7 +45,7 @@ def test_pushed_model_serves_encoded_bytes_without_our_code(first_run, sample_pn
         "image = tf.constant([open(sys.argv[2], 'rb').read()] * 2)\n"
         "served = model.signatures['serving_default'](image_bytes=image)\n"
         "h = model.signatures['embed'](image_bytes=image)['embedding']\n"
-        "assert 'trainer' not in sys.modules and 'tf_keras' not in sys.modules\n"
+        "assert not {'trainer', 'components', 'tensorflow_transform'} & set(sys.modules)\n"
         "print(json.dumps({'p': served['probabilities'].numpy().tolist(), 'h': h.shape.as_list()}))\n"
     )
     arguments = [sys.executable, "-c", script, first_run.metrics["pushed"], str(image)]
@@ -82,6 +82,15 @@ def test_evaluator_agrees_with_the_trainer_and_slices_by_class(first_run):
     assert sliced[()]["top5"]["doubleValue"] == pytest.approx(finetuned["top5"])
     assert {name for ((_, name),) in filter(None, sliced)} <= {"cat", "ship", "frog"}
     assert len(sliced) > 1
+
+
+@pytest.mark.parametrize(("above", "blessed"), [(0.0, True), (0.01, False)])
+def test_gate_compares_the_accuracy_over_all_images_whatever_the_weakest_class(cli, first_run, above, blessed):
+    finetuned = next(r for r in first_run.metrics["rows"] if (r["arm"], r["label_fraction"]) == ("finetune", 1.0))
+    gated = cli.run(first_run.output, "--set", f"gate.min_top1={finetuned['top1'] + above}")
+    assert gated.executed == ["Evaluator", "Push", "Report"]
+    assert gated.metrics["blessed"] is blessed
+    assert (gated.metrics["pushed"] is not None) is blessed
 
 
 def test_artifact_removed_under_a_cached_node_is_made_again(cli, tmp_path):
