@@ -9,17 +9,7 @@ from typing import Annotated, Any
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from trainer.config import (
-    ClassifierConfig,
-    Count,
-    NonNegative,
-    OptimizerConfig,
-    PretrainConfig,
-    Probability,
-    ProbeConfig,
-    Seed,
-    Settings,
-)
+from trainer.config import Count, MethodConfig, NonNegative, Probability, Settings
 
 _SAMPLE = {
     "unlabeled": "data/cifar10_sample/train.tar",
@@ -93,22 +83,15 @@ class BeamConfig(Settings):
     )
 
 
-class PipelineConfig(Settings):
+class PipelineConfig(MethodConfig):
     """One run of the pipeline."""
 
     data: DataConfig = DataConfig()
     fractions: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(
         (0.01, 0.1), min_length=1, description="shares of the labels to learn from; class-balanced and nested"
     )
-    pretrain: PretrainConfig = PretrainConfig()
-    probe: ProbeConfig = ProbeConfig()
-    finetune: ClassifierConfig = ClassifierConfig()
-    supervised: ClassifierConfig = ClassifierConfig(
-        steps=600, optimizer=OptimizerConfig(name="adamw", learning_rate=0.01, weight_decay=0.01)
-    )
     gate: GateConfig = GateConfig()
     beam: BeamConfig = BeamConfig()
-    seed: Seed = Field(0, description="of label subsets, weights, order and views")
     output: str = Field("runs/local", description="folder of everything that a run leaves")
 
     @field_validator("fractions")
@@ -120,11 +103,11 @@ class PipelineConfig(Settings):
 
     @model_validator(mode="after")
     def _sizes_agree(self) -> "PipelineConfig":
-        sizes = {self.pretrain.augment.crop.size_px, self.supervised.crop.size_px} - {None}
+        sizes = {self.pretrain.augment.crop.size_px, self.supervised.augment.crop.size_px} - {None}
         if len(sizes) > 1:
             raise ValueError(
-                f"pretrain.augment.crop.size_px and supervised.crop.size_px are {sorted(sizes)}: the baseline must "
-                "be the same network, so set both to one size or to null"
+                f"pretrain.augment.crop.size_px and supervised.augment.crop.size_px are {sorted(sizes)}: the "
+                "baseline must be the same network, so set both to one size or to null"
             )
         return self
 

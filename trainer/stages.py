@@ -144,7 +144,7 @@ def train_classifier(
         total_steps=config.steps,
         supervised_head=head.trainable_variables,
     )
-    crop = config.crop.model_copy(update={"size_px": size_px})
+    crop = config.augment.crop.model_copy(update={"size_px": size_px})
 
     @tf.function(reduce_retracing=True, autograph=_AUTOGRAPH)
     def step(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:

@@ -22,7 +22,7 @@ def run_fn(fn_args: FnArgs) -> None:
     files, test = data.open_examples(fn_args.train_files), data.open_examples(fn_args.eval_files)
     classes = common.class_names(fn_args)
     encoder_config = EncoderConfig.model_validate_json(settings["encoder"])
-    encoder, size_px = None, config.crop.size_px or files.short_side_px
+    encoder, size_px = None, config.augment.crop.size_px or files.short_side_px
     if fn_args.base_model:
         encoder, encoder_config = export.load_encoder(fn_args.base_model)
         size_px = encoder.input_shape[1]

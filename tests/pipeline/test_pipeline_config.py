@@ -76,7 +76,7 @@ def test_areas_in_the_wrong_order_are_refused():
 
 
 def test_baseline_of_another_size_than_the_encoder_is_refused():
-    message = refused("pretrain.augment.crop.size_px=32", "supervised.crop.size_px=24")
+    message = refused("pretrain.augment.crop.size_px=32", "supervised.augment.crop.size_px=24")
     assert "same network" in message
 
 

@@ -188,7 +188,7 @@ def test_pretrain_batch_larger_than_the_set_is_refused(unlike):
 
 def train_classifier(files, **settings):
     config = ClassifierConfig(
-        crop=CropConfig(min_area=0.8),
+        augment=AugmentConfig(crop=CropConfig(min_area=0.8), jitter_strength=0.0, grayscale_probability=0.0),
         batch_size=20,
         steps=settings.pop("steps", 60),
         optimizer=settings.pop("optimizer", OptimizerConfig(name="adamw", learning_rate=0.03)),
