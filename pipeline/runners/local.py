@@ -24,10 +24,11 @@ from tfx.orchestration.pipeline import RunOptions
 from tfx.orchestration.portable import launcher, partial_run_utils, runtime_parameter_utils
 from tfx.proto.orchestration import pipeline_pb2
 
-from pipeline.config import ConfigError, PipelineConfig
+from pipeline.config import PipelineConfig
 from pipeline.pipeline import Locations, create_pipeline
 from pipeline.preflight import SourceLook
 from pipeline.runners.console import ProgressHandler, accuracy_table
+from trainer.config import ConfigError
 
 _REPORT_NODE = "Report"
 _MESSAGE_LINES = 12

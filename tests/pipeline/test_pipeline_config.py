@@ -2,7 +2,8 @@ import json
 
 import pytest
 
-from pipeline.config import ConfigError, PipelineConfig, dump_config, load_config
+from pipeline.config import PipelineConfig, load_config
+from trainer.config import ConfigError, dump
 
 
 def refused(*overrides: str) -> str:
@@ -96,7 +97,7 @@ def test_file_that_is_not_there_is_refused_by_name():
 def test_dumped_configuration_loads_as_the_same(tmp_path):
     config = load_config(None, ["pretrain.temperature=0.7", "data.labeled=mine", "data.test=theirs"])
     file = tmp_path / "c.yaml"
-    file.write_text(dump_config(config))
+    file.write_text(dump(config))
     assert load_config(str(file)) == config
 
 

@@ -1,8 +1,10 @@
 """Every setting of the method, and the papers' settings as functions that return them."""
 
+from trainer.config.loading import ConfigError, dump, load
 from trainer.config.presets import (
     PRESETS,
     cifar10_r18,
+    encoder_of_depth,
     imagenet_r50_v1,
     imagenet_r50_v2,
     imagenet_r152_3x_sk_v2,
@@ -36,6 +38,7 @@ __all__ = [
     "AugmentConfig",
     "ClassifierConfig",
     "ComputeConfig",
+    "ConfigError",
     "Count",
     "CropConfig",
     "DiagnosticsConfig",
@@ -54,8 +57,11 @@ __all__ = [
     "Seed",
     "Settings",
     "cifar10_r18",
+    "dump",
+    "encoder_of_depth",
     "imagenet_r50_v1",
     "imagenet_r50_v2",
     "imagenet_r152_3x_sk_v2",
     "laptop",
+    "load",
 ]
