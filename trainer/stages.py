@@ -1,17 +1,41 @@
-"""The stages of SimCLR: pretraining without labels, and training a classifier from it or from scratch."""
+"""The stages of SimCLR: pretraining without labels, and what is trained on top of it or beside it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import tensorflow as tf
 import tf_keras
 
-from trainer import augment, data, heads, loop, losses, resnet
-from trainer.config import AugmentConfig, ClassifierConfig, EncoderConfig, PretrainConfig
+from trainer import augment, checkpoints, data, distributed, heads, loop, losses, norms, resnet
+from trainer.config import (
+    AugmentConfig,
+    ClassifierConfig,
+    ComputeConfig,
+    DistillConfig,
+    EncoderConfig,
+    PretrainConfig,
+)
+from trainer.gradient_cache import GradientCache
+from trainer.history import History
+from trainer.memory import Memory
 
 _DEFAULT_BATCH_SIZE = 256
 _MODEL_SEED_STRIDE = 1_000  # keeps the head's seeds apart from the encoder's
 _AUTOGRAPH = False  # no function here branches on a tensor, and converting Keras' own code takes seconds
+
+
+@contextmanager
+def building(compute: ComputeConfig) -> Iterator[tf.distribute.Strategy]:
+    """Where the variables of a training are made: on its devices, its layers in its precision."""
+    strategy, precision = distributed.strategy_of(compute), tf_keras.mixed_precision.global_policy()
+    tf_keras.mixed_precision.set_global_policy(compute.precision)
+    try:
+        with strategy.scope():
+            yield strategy
+    finally:
+        tf_keras.mixed_precision.set_global_policy(precision)
 
 
 @dataclass(frozen=True)
@@ -20,7 +44,7 @@ class Pretrained:
 
     encoder: tf_keras.Model
     head: tf_keras.Model
-    history: loop.History
+    history: History
     batch_size: int
 
 
@@ -32,6 +56,7 @@ def pretrain(
     checkpoint_dir: str | None = None,
     log_dir: str | None = None,
     report: loop.Report | None = None,
+    watch: Callable[[tf_keras.Model, tf_keras.Model], loop.Watch] | None = None,
 ) -> Pretrained:
     """SimCLR: two views of each image, one forward pass, NT-Xent (arXiv 2002.05709, algorithm 1).
 
@@ -42,57 +67,134 @@ def pretrain(
         checkpoint_dir: where the training is saved and taken up again after a kill.
         log_dir: of TensorBoard.
         report: receives the progress.
+        watch: given encoder and head, what looks at them after each step, such as `diagnostics.Diagnostics`.
 
     Raises:
-        ValueError: the batch is larger than the set.
+        ValueError: the batch is larger than the set, or checkpoints are of another training.
     """
     batch_size = config.batch_size or min(_DEFAULT_BATCH_SIZE, files.count)
     size_px = config.augment.crop.size_px or files.short_side_px
-    encoder = resnet.build_encoder(config.encoder, size_px=size_px, seed=seed)
-    head = heads.projection_head(config.head, input_dim=encoder.output_shape[-1], seed=seed + _MODEL_SEED_STRIDE)
-    steps_per_epoch = files.count // batch_size if batch_size <= files.count else 1
+    steps_per_epoch = max(files.count // batch_size, 1)
     total_steps = steps_per_epoch * config.epochs
-    variables = encoder.trainable_variables + head.trainable_variables
-    optimizer = loop.build_optimizer(config.optimizer, variables, total_steps=total_steps)
-    views = view_maker(config.augment, size_px=size_px, seed=seed)
-
-    @tf.function(reduce_retracing=True, autograph=_AUTOGRAPH)
-    def step(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        view_a, view_b = views(batch["image"], batch["key"], batch["epoch"], batch["size"])
-        with tf.GradientTape() as tape:
-            h = encoder(tf.concat([view_a, view_b], axis=0), training=True)
-            z_a, z_b = tf.split(head(h, training=True), 2)
-            loss, accuracy = losses.nt_xent_and_accuracy(z_a, z_b, temperature=config.temperature)
-        optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
-        return {"loss": loss, "contrastive_accuracy": accuracy}
-
-    history = loop.train(
-        step,
-        lambda first_step: data.training_batches(
-            files, batch_size=batch_size, epochs=config.epochs, seed=seed, first_step=first_step
-        ),
-        trackables={"encoder": encoder, "head": head},
-        optimizer=optimizer,
-        total_steps=total_steps,
-        steps_per_epoch=steps_per_epoch,
-        batch_size=batch_size,
-        checkpoint_dir=checkpoint_dir,
-        checkpoint_every_steps=config.checkpoint_every_steps,
-        log_dir=log_dir,
-        report=report,
-    )
+    with building(config.compute) as strategy:
+        encoder = resnet.build_encoder(config.encoder, size_px=size_px, seed=seed)
+        head = heads.projection_head(config.head, input_dim=encoder.output_shape[-1], seed=seed + _MODEL_SEED_STRIDE)
+        variables = encoder.trainable_variables + head.trainable_variables
+        optimizer = loop.build_optimizer(
+            config.optimizer, variables, batch_size=batch_size, total_steps=total_steps
+        )
+        memory = None
+        if config.memory.queue_size:
+            memory = Memory(encoder, head, config.memory)
+        step = pretraining_step(config, encoder, head, optimizer, memory=memory, size_px=size_px, seed=seed)
+        saving = checkpoint_dir and checkpoints.Saving(
+            checkpoint_dir,
+            every_steps=config.checkpoint_every_steps,
+            kept=config.kept_checkpoints,
+            identity=config.model_dump(mode="json") | {"seed": seed, "images": files.count},
+        )
+        history = loop.train(
+            step,
+            lambda first_step, context: data.training_batches(
+                files,
+                batch_size=batch_size,
+                epochs=config.epochs,
+                seed=seed,
+                first_step=first_step,
+                context=context,
+            ),
+            trackables={"encoder": encoder, "head": head} | ({"memory": memory} if memory else {}),
+            optimizer=optimizer,
+            total_steps=total_steps,
+            steps_per_epoch=steps_per_epoch,
+            batch_size=batch_size,
+            jit_compile=distributed.jit_of(config.compute, strategy),
+            saving=saving or None,
+            log_dir=log_dir,
+            report=report,
+            watch=watch(encoder, head) if watch else None,
+        )
     return Pretrained(encoder, head, history, batch_size)
 
 
-def view_maker(config: AugmentConfig, *, size_px: int, seed: int) -> tf.types.experimental.GenericFunction:
-    """`augment.two_views` as configured, compiled by XLA: four times faster on two cores than op by op."""
-    config = config.model_copy(update={"crop": config.crop.model_copy(update={"size_px": size_px})})
+def pretraining_step(
+    config: PretrainConfig,
+    encoder: tf_keras.Model,
+    head: tf_keras.Model,
+    optimizer: tf_keras.optimizers.Optimizer,
+    *,
+    size_px: int,
+    seed: int,
+    memory: Memory | None = None,
+) -> loop.Step:
+    """One replica's step of pretraining: its share of a batch → its parts of loss, accuracy and gradient norm.
 
-    @tf.function(jit_compile=True, autograph=_AUTOGRAPH)
+    With a gradient cache the batch goes through in chunks, and the step stays that of the whole batch.
+    """
+    variables = encoder.trainable_variables + head.trainable_variables
+    views = view_maker(config.augment, size_px=size_px, seed=seed)
+    cache = None
+    if config.gradient_cache.chunk_size:
+        cache = GradientCache(
+            encoder,
+            head,
+            chunk_size=config.gradient_cache.chunk_size,
+            batch_norm=config.gradient_cache.batch_norm,
+        )
+
+    def contrast(z_a: tf.Tensor, z_b: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return losses.nt_xent_and_accuracy(
+            z_a,
+            z_b,
+            temperature=config.temperature,
+            queue=memory.embeddings if memory else None,
+            block_rows=config.similarity_block_rows,
+        )
+
+    def whole_batch(batch: loop.Batch) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
+        x = tf.concat(views(batch), axis=0)
+        with tf.GradientTape() as tape:
+            if config.encoder.norm == "local_batch":
+                # Statistics of one replica's pairs would tell the network which images belong together.
+                x = norms.shuffle_samples(x, seed=seed, step=optimizer.iterations)
+            z = head(encoder(x, training=True), training=True)
+            if config.encoder.norm == "local_batch":
+                z = norms.unshuffle_samples(z, seed=seed, step=optimizer.iterations)
+            loss, accuracy = contrast(*tf.split(z, 2))
+        return loss, accuracy, tape.gradient(loss, variables)
+
+    def in_chunks(batch: loop.Batch) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
+        def chunk_of_views(first: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            rows = slice(first, first + config.gradient_cache.chunk_size)
+            return views({name: tensor[rows] for name, tensor in batch.items()})
+
+        n_images = batch["image"].shape[0]
+        (loss, accuracy), gradients = cache.gradients(chunk_of_views, n_images, contrast)
+        return loss, accuracy, gradients
+
+    def step(batch: loop.Batch) -> dict[str, tf.Tensor]:
+        loss, accuracy, gradients = in_chunks(batch) if cache else whole_batch(batch)
+        optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        if memory:
+            memory.update(*views(batch))
+        return {"loss": loss, "contrastive_accuracy": accuracy}
+
+    return step
+
+
+Views = Callable[[loop.Batch], tuple[tf.Tensor, tf.Tensor]]
+
+
+def view_maker(config: AugmentConfig, *, size_px: int, seed: int) -> Views:
+    """`augment.two_views` of a batch as configured, compiled by XLA: four times faster on two cores than op by op."""
+    config = _of_size(config, size_px)
+
+    # Several replicas on CPUs are threads that TensorFlow cannot run compiled code in.
+    @tf.function(jit_compile=distributed.replicas() == 1, autograph=_AUTOGRAPH)
     def views(images: tf.Tensor, keys: tf.Tensor, epoch: tf.Tensor, sizes: tf.Tensor) -> tuple[tf.Tensor, ...]:
         return augment.two_views(images, keys, seed=seed, epoch=epoch, config=config, sizes=sizes)
 
-    return views
+    return lambda batch: views(batch["image"], batch["key"], batch["epoch"], batch["size"])
 
 
 @dataclass(frozen=True)
@@ -105,7 +207,7 @@ class Classifier:
     """
 
     model: tf_keras.Model
-    history: loop.History
+    history: History
 
 
 def train_classifier(
@@ -117,63 +219,162 @@ def train_classifier(
     size_px: int,
     n_classes: int,
     pretrained: tf_keras.Model | None = None,
+    pretrained_head: tf_keras.Model | None = None,
+    frozen: bool = False,
+    checkpoint_dir: str | None = None,
     report: loop.Report | None = None,
 ) -> Classifier:
-    """Fine-tunes a pretrained encoder, or trains the same network from scratch: the supervised baseline.
+    """Fine-tunes a pretrained encoder, trains the same network from scratch, or only a linear layer on a frozen one.
 
     Args:
         config: of the training.
         files: labelled examples.
         seed: of weights, order and crops.
         encoder_config: of the network.
-        size_px: side of the network's input.
+        size_px: S, the side of the network's input.
         n_classes: C.
         pretrained: encoder whose weights are the start; None starts at random. It is not changed.
+        pretrained_head: projection head whose first `config.head_layer` layers stay under the classifier (arXiv
+            2006.10029, section 2.1); not changed.
+        frozen: linear evaluation: the encoder runs in inference mode and stays as it is (arXiv 2002.05709, B.6).
+        checkpoint_dir: where the training is saved and taken up again after a kill.
+        report: receives the progress.
+
+    Raises:
+        ValueError: a head layer is wanted and there is no head.
+    """
+    if config.head_layer and pretrained_head is None:
+        raise ValueError(f"head_layer {config.head_layer}: needs the projection head of the pretraining; set it to 0")
+    batch_size = min(config.batch_size, files.count)
+    steps_per_epoch = files.count // batch_size
+    total_steps = config.steps or config.epochs * steps_per_epoch
+    with building(config.compute) as strategy:
+        encoder = resnet.build_encoder(encoder_config, size_px=size_px, seed=seed)
+        if pretrained is not None:
+            encoder.set_weights(pretrained.get_weights())
+        model, variables, classifier = _classifier_on(
+            encoder, pretrained_head, config.head_layer, n_classes=n_classes, frozen=frozen
+        )
+        optimizer = loop.build_optimizer(
+            config.optimizer,
+            variables,
+            batch_size=batch_size,
+            total_steps=total_steps,
+            supervised_head=classifier.trainable_variables,
+        )
+        view = _one_view_maker(config.augment, size_px=size_px, seed=seed)
+
+        def step(batch: loop.Batch) -> dict[str, tf.Tensor]:
+            images = view(batch)
+            with tf.GradientTape() as tape:
+                logits, _ = model(images, training=not frozen)
+                loss = distributed.part_of_mean(_cross_entropy(logits, batch["label"]))
+            optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
+            return {"loss": loss, "accuracy": distributed.part_of_mean(_accuracy(logits, batch["label"]))}
+
+        history = loop.train(
+            step,
+            _batches_of(files, batch_size=batch_size, total_steps=total_steps, seed=seed),
+            trackables={"model": model},
+            optimizer=optimizer,
+            total_steps=total_steps,
+            steps_per_epoch=steps_per_epoch,
+            batch_size=batch_size,
+            jit_compile=distributed.jit_of(config.compute, strategy),
+            saving=_saving(checkpoint_dir, config.model_dump(mode="json") | {"seed": seed, "images": files.count}),
+            report=report,
+        )
+    return Classifier(model, history)
+
+
+def _classifier_on(
+    encoder: tf_keras.Model,
+    head: tf_keras.Model | None,
+    head_layer: int,
+    *,
+    n_classes: int,
+    frozen: bool,
+) -> tuple[tf_keras.Model, list[tf.Variable], tf_keras.layers.Layer]:
+    """Images → (logits, h), the variables that are trained, and the layer of the logits."""
+    h, kept = encoder.output, []
+    features = h
+    if head_layer:
+        under = heads.first_layers(tf_keras.models.clone_model(head), head_layer)
+        under.set_weights(heads.first_layers(head, head_layer).get_weights())
+        features, kept = under(h), under.trainable_variables
+    classifier = heads.classification_head(n_classes)
+    model = tf_keras.Model(encoder.input, [classifier(features), h], name="classifier")
+    variables = [] if frozen else encoder.trainable_variables + kept
+    return model, variables + classifier.trainable_variables, classifier
+
+
+@dataclass(frozen=True)
+class Distilled(Classifier):
+    """A student that has learned a teacher's predictions; see `Classifier`."""
+
+
+def distill(
+    config: DistillConfig,
+    files: data.ExampleFiles,
+    *,
+    seed: int,
+    teacher: tf_keras.Model,
+    checkpoint_dir: str | None = None,
+    report: loop.Report | None = None,
+) -> Distilled:
+    """Trains a student on a teacher's predictions, the same crop before both (arXiv 2006.10029, equations 2 and 3).
+
+    Args:
+        config: of the student and its training.
+        files: images; labels are used where there are any and `config.label_weight` is over 0.
+        seed: of weights, order and crops.
+        teacher: images → (logits [B, C], h); runs in inference mode and is not changed.
+        checkpoint_dir: where the training is saved and taken up again after a kill.
         report: receives the progress.
     """
     batch_size = min(config.batch_size, files.count)
     steps_per_epoch = files.count // batch_size
-    encoder = resnet.build_encoder(encoder_config, size_px=size_px, seed=seed)
-    if pretrained is not None:
-        encoder.set_weights(pretrained.get_weights())
-    head = heads.classification_head(n_classes)
-    model = tf_keras.Model(encoder.input, [head(encoder.output), encoder.output], name="classifier")
-    optimizer = loop.build_optimizer(
-        config.optimizer,
-        model.trainable_variables,
-        total_steps=config.steps,
-        supervised_head=head.trainable_variables,
-    )
-    crop = config.augment.crop.model_copy(update={"size_px": size_px})
-
-    @tf.function(reduce_retracing=True, autograph=_AUTOGRAPH)
-    def step(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        images = augment.crop_and_flip(
-            batch["image"], batch["key"], seed=seed, epoch=batch["epoch"], config=crop, sizes=batch["size"]
+    total_steps = steps_per_epoch * config.epochs
+    size_px, n_classes = teacher.input_shape[1], teacher.output_shape[0][-1]
+    with building(config.compute) as strategy:
+        encoder = resnet.build_encoder(config.student, size_px=size_px, seed=seed)
+        model, variables, classifier = _classifier_on(encoder, None, 0, n_classes=n_classes, frozen=False)
+        optimizer = loop.build_optimizer(
+            config.optimizer,
+            variables,
+            batch_size=batch_size,
+            total_steps=total_steps,
+            supervised_head=classifier.trainable_variables,
         )
-        with tf.GradientTape() as tape:
-            logits, _ = model(images, training=True)
-            loss = tf.reduce_mean(
-                tf.nn.sparse_softmax_cross_entropy_with_logits(labels=batch["label"], logits=logits)
-            )
-        gradients = tape.gradient(loss, model.trainable_variables)
-        optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
-        hits = tf.equal(tf.argmax(logits, axis=1), batch["label"])
-        return {"loss": loss, "accuracy": tf.reduce_mean(tf.cast(hits, tf.float32))}
+        view = _one_view_maker(config.augment, size_px=size_px, seed=seed)
 
-    history = loop.train(
-        step,
-        lambda _: data.training_batches(
-            files, batch_size=batch_size, epochs=-(-config.steps // steps_per_epoch), seed=seed
-        ),
-        trackables={},
-        optimizer=optimizer,
-        total_steps=config.steps,
-        steps_per_epoch=steps_per_epoch,
-        batch_size=batch_size,
-        report=report,
-    )
-    return Classifier(model, history)
+        def step(batch: loop.Batch) -> dict[str, tf.Tensor]:
+            images = view(batch)
+            taught, _ = teacher(images, training=False)
+            with tf.GradientTape() as tape:
+                logits, _ = model(images, training=True)
+                imitation = losses.distillation(logits, taught, temperature=config.temperature)
+                loss = (1.0 - config.label_weight) * imitation
+                if config.label_weight:
+                    loss += config.label_weight * _cross_entropy(logits, batch["label"])
+                loss = distributed.part_of_mean(loss)
+            optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
+            agreement = _accuracy(logits, tf.argmax(taught, axis=1))
+            return {"loss": loss, "agreement": distributed.part_of_mean(agreement)}
+
+        history = loop.train(
+            step,
+            _batches_of(files, batch_size=batch_size, total_steps=total_steps, seed=seed),
+            trackables={"model": model},
+            optimizer=optimizer,
+            total_steps=total_steps,
+            steps_per_epoch=steps_per_epoch,
+            batch_size=batch_size,
+            jit_compile=distributed.jit_of(config.compute, strategy),
+            saving=_saving(checkpoint_dir, config.model_dump(mode="json") | {"seed": seed, "images": files.count}),
+            report=report,
+        )
+    return Distilled(model, history)
 
 
 def predictions(model: tf_keras.Model, batches: tf.data.Dataset) -> Iterator[dict[str, tf.Tensor]]:
@@ -181,3 +382,40 @@ def predictions(model: tf_keras.Model, batches: tf.data.Dataset) -> Iterator[dic
     run = tf.function(lambda images: model(images, training=False), reduce_retracing=True, autograph=_AUTOGRAPH)
     for batch in batches:
         yield {**batch, "output": run(batch["image"])}
+
+
+def _one_view_maker(config: AugmentConfig, *, size_px: int, seed: int) -> Callable[[loop.Batch], tf.Tensor]:
+    config = _of_size(config, size_px)
+
+    def view(batch: loop.Batch) -> tf.Tensor:
+        return augment.one_view(
+            batch["image"], batch["key"], seed=seed, epoch=batch["epoch"], config=config, sizes=batch["size"]
+        )
+
+    return view
+
+
+def _of_size(config: AugmentConfig, size_px: int) -> AugmentConfig:
+    return config.model_copy(update={"crop": config.crop.model_copy(update={"size_px": size_px})})
+
+
+def _batches_of(files: data.ExampleFiles, *, batch_size: int, total_steps: int, seed: int) -> loop.Batches:
+    epochs = -(-total_steps // (files.count // batch_size))
+
+    def batches(first_step: int, context: tf.distribute.InputContext) -> Iterable[loop.Batch]:
+        return data.training_batches(
+            files, batch_size=batch_size, epochs=epochs, seed=seed, first_step=first_step, context=context
+        )
+
+    return batches
+
+
+def _cross_entropy(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    """Mean over the labelled images of a batch; 0 where none is."""
+    known = tf.cast(labels >= 0, logits.dtype)
+    each = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=tf.maximum(labels, 0), logits=logits)
+    return tf.math.divide_no_nan(tf.reduce_sum(known * each), tf.reduce_sum(known))
+
+
+def _accuracy(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_mean(tf.cast(tf.equal(tf.argmax(logits, axis=1), labels), tf.float32))

@@ -1,0 +1,44 @@
+"""Representations of any number of images as a Parquet file, written as they are computed."""
+
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import tensorflow as tf
+import tf_keras
+
+from trainer import data, stages
+
+
+def write_parquet(encoder: tf_keras.Model, files: data.ExampleFiles, path: str, *, size_px: int) -> int:
+    """Writes one row an image: `key`, `label_index` (null without a label) and `embedding`, h as float32 [D].
+
+    Args:
+        encoder: images [B, S, S, 3] in [0, 1] → h [B, D]; runs in inference mode.
+        files: the images.
+        path: of the Parquet file, which appears when it is whole.
+        size_px: S.
+
+    Returns:
+        The number of rows.
+    """
+    schema = pa.schema(
+        [("key", pa.string()), ("label_index", pa.int64()), ("embedding", pa.list_(pa.float32(), encoder.output_shape[-1]))]
+    )
+    partial, rows = f"{path}.partial", 0
+    with tf.io.gfile.GFile(partial, "wb") as file, pq.ParquetWriter(file, schema) as writer:
+        for batch in stages.predictions(encoder, data.evaluation_batches(files, size_px=size_px)):
+            writer.write_batch(_record_batch(batch, schema))
+            rows += len(batch["key"])
+    tf.io.gfile.rename(partial, path, overwrite=True)
+    return rows
+
+
+def _record_batch(batch: dict[str, tf.Tensor], schema: pa.Schema) -> Any:
+    h, labels = batch["output"].numpy(), batch["label"].numpy()
+    columns = [
+        pa.array([key.decode() for key in batch["key"].numpy()]),
+        pa.array(labels, mask=labels < 0),
+        pa.FixedSizeListArray.from_arrays(pa.array(h.reshape(-1)), h.shape[1]),
+    ]
+    return pa.record_batch(columns, schema=schema)
