@@ -89,7 +89,7 @@ class PretrainConfig(Settings):
     batch_size: Annotated[int, Field(ge=2)] | None = Field(
         None, description="images a step, two views of each; null: 256, or all if there are fewer"
     )
-    epochs: Count = Field(60, description="passes over the unlabeled images")
+    epochs: Count = Field(40, description="passes over the unlabeled images")
     optimizer: OptimizerConfig = OptimizerConfig(learning_rate=3.0, weight_decay=1e-4, warmup_share=0.1)
     checkpoint_every_steps: Count = Field(100, description="steps between two checkpoints")
 
