@@ -108,7 +108,9 @@ def test_classes_are_named_in_the_order_of_their_indices(results, inputs):
 def test_control_is_another_network_than_the_pretrained_one(inputs, tmp_path, monkeypatch):
     embedded = []
     embed = executor.probes.embed
-    monkeypatch.setattr(executor.probes, "embed", lambda encoder, *a, **k: embedded.append(encoder) or embed(encoder, *a, **k))
+    monkeypatch.setattr(
+        executor.probes, "embed", lambda encoder, *a, **k: embedded.append(encoder) or embed(encoder, *a, **k)
+    )
     run(inputs, tmp_path)
     one, *others = {id(encoder): encoder.get_weights()[0] for encoder in embedded}.values()
     assert len(others) == 1 and others[0].shape == one.shape
