@@ -12,7 +12,6 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from trainer.config import (
     ClassifierConfig,
     Count,
-    NonNegative,
     OptimizerConfig,
     PretrainConfig,
     Probability,
@@ -80,7 +79,7 @@ class GateConfig(Settings):
     """What a model must reach to be pushed."""
 
     min_top1: Probability = Field(0.2, description="least top-1 accuracy on the test images")
-    max_regression: NonNegative = Field(
+    max_regression: Probability = Field(
         0.0, description="how far top-1 may fall under the current champion's on the same images"
     )
 
@@ -120,11 +119,16 @@ class PipelineConfig(Settings):
 
     @model_validator(mode="after")
     def _sizes_agree(self) -> "PipelineConfig":
-        sizes = {self.pretrain.augment.crop.size_px, self.supervised.crop.size_px} - {None}
-        if len(sizes) > 1:
+        sizes = {
+            "pretrain.augment.crop.size_px": self.pretrain.augment.crop.size_px,
+            "finetune.crop.size_px": self.finetune.crop.size_px,
+            "supervised.crop.size_px": self.supervised.crop.size_px,
+        }
+        if len(set(sizes.values())) > 1:
+            given = ", ".join(f"{name} = {'null' if size is None else size}" for name, size in sizes.items())
             raise ValueError(
-                f"pretrain.augment.crop.size_px and supervised.crop.size_px are {sorted(sizes)}: the baseline must "
-                "be the same network, so set both to one size or to null"
+                f"{given}: what is pretrained is fine-tuned, and the baseline must be the same network, so set all "
+                "three to one size or to null"
             )
         return self
 
@@ -144,7 +148,8 @@ def load_config(path: str | None = None, overrides: Sequence[str] = ()) -> Pipel
         _apply(given, override)
     settings = _merge(_defaults(), given)
     try:
-        return PipelineConfig.model_validate_json(json.dumps(settings))
+        # YAML knows dates; no field is one, and as a word it is accepted or refused like any other.
+        return PipelineConfig.model_validate_json(json.dumps(settings, default=str))
     except ValidationError as error:
         raise ConfigError("\n".join(_explain(details) for details in error.errors())) from None
 
