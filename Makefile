@@ -9,6 +9,8 @@ READY := .venv/.ready
 # The first python3.10 that really starts: a pyenv shim may be on the PATH without a version behind it.
 PYTHON310 = $(shell for p in python3.10 $$(ls -d "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.10.*/bin/python3.10 2>/dev/null); do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 10))' 2>/dev/null && { "$$p" -c 'import sys; print(sys.executable)'; break; }; done)
+require_python310 = test -n "$(PYTHON310)" || { echo "Python 3.10 is needed (TFX 1.16 runs on no newer one): \
+	'pyenv install 3.10', or put python3.10 on the PATH"; exit 1; }
 
 run_arguments = $(if $(UNLABELED),--unlabeled "$(UNLABELED)") $(if $(LABELED),--labeled "$(LABELED)") \
 	$(if $(TEST),--test "$(TEST)") $(if $(OUTPUT),--output "$(OUTPUT)") $(if $(CONFIG),--config "$(CONFIG)") \
@@ -49,19 +51,17 @@ bench-ingestion: $(READY)  ## images ingested a second, beside a bare decoding l
 .PHONY: environment
 environment: $(READY)  ## Python 3.10, locked dependencies, compiled bytecode
 
-.PHONY: python310
-python310:
-	@test -n "$(PYTHON310)" || { echo "Python 3.10 is needed (TFX 1.16 runs on no newer one): 'pyenv install 3.10', or put python3.10 on the PATH"; exit 1; }
-
 # Bytecode is compiled once here: it halves the import time of each run.
-$(READY): pyproject.toml uv.lock | python310 $(UV)
+$(READY): pyproject.toml uv.lock | $(UV)
+	@$(require_python310)
 	@echo "installing the locked environment into .venv (3.5 GB, a minute or two) ..."
 	@UV_COMPILE_BYTECODE=1 UV_PYTHON_DOWNLOADS=never $(UV) sync --quiet --locked --python "$(PYTHON310)"
 	@touch $@
 
-$(UV): | python310
+$(UV):
+	@$(require_python310)
 	@echo "installing uv into .tools ..."
-	@{ python3 -m venv .tools || "$(PYTHON310)" -m venv .tools; } >/dev/null 2>&1 \
+	@{ python3 -m venv .tools || "$(PYTHON310)" -m venv --clear .tools; } >/dev/null 2>&1 \
 		|| { echo "a Python 3 with venv is needed to install uv: 'apt-get install python3-venv', or pyenv"; exit 1; }
 	@.tools/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 

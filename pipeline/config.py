@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, field_validator, model_validator
 
-from trainer.config import Count, MethodConfig, NonNegative, Probability, Settings, load
+from trainer.config import Count, MethodConfig, Probability, Settings, load
 
 _SAMPLE = {
     "unlabeled": "data/cifar10_sample/train.tar",
@@ -62,7 +62,7 @@ class GateConfig(Settings):
     """What a model must reach to be pushed."""
 
     min_top1: Probability = Field(0.2, description="least top-1 accuracy on the test images")
-    max_regression: NonNegative = Field(
+    max_regression: Probability = Field(
         0.0, description="how far top-1 may fall under the current champion's on the same images"
     )
 
@@ -95,11 +95,16 @@ class PipelineConfig(MethodConfig):
 
     @model_validator(mode="after")
     def _sizes_agree(self) -> "PipelineConfig":
-        sizes = {self.pretrain.augment.crop.size_px, self.supervised.augment.crop.size_px} - {None}
-        if len(sizes) > 1:
+        sizes = {
+            "pretrain.augment.crop.size_px": self.pretrain.augment.crop.size_px,
+            "finetune.augment.crop.size_px": self.finetune.augment.crop.size_px,
+            "supervised.augment.crop.size_px": self.supervised.augment.crop.size_px,
+        }
+        if len(set(sizes.values())) > 1:
+            given = ", ".join(f"{name} = {'null' if size is None else size}" for name, size in sizes.items())
             raise ValueError(
-                f"pretrain.augment.crop.size_px and supervised.augment.crop.size_px are {sorted(sizes)}: the "
-                "baseline must be the same network, so set both to one size or to null"
+                f"{given}: what is pretrained is fine-tuned, and the baseline must be the same network, so set all "
+                "three to one size or to null"
             )
         return self
 

@@ -63,6 +63,8 @@ def _look(wanted: list[sources.Source]) -> SourceLook:
             source, work = sources.plan(source)
         except ValueError as error:
             raise ConfigError(f"data.{source.name}: {error}") from error
+        if source.manifest and not FileSystems.exists(source.manifest):
+            raise ConfigError(f"data.{source.name}_manifest: {source.manifest} does not exist; give a file, or null")
         for line in sorted(_states(source, work)):
             digest.update(line.encode(errors="surrogateescape"))
         counts += [_count(item) for item in work]

@@ -23,7 +23,11 @@ def write_parquet(encoder: tf_keras.Model, files: data.ExampleFiles, path: str, 
         The number of rows.
     """
     schema = pa.schema(
-        [("key", pa.string()), ("label_index", pa.int64()), ("embedding", pa.list_(pa.float32(), encoder.output_shape[-1]))]
+        [
+            ("key", pa.string()),
+            ("label_index", pa.int64()),
+            ("embedding", pa.list_(pa.float32(), encoder.output_shape[-1])),
+        ]
     )
     partial, rows = f"{path}.partial", 0
     with tf.io.gfile.GFile(partial, "wb") as file, pq.ParquetWriter(file, schema) as writer:

@@ -80,9 +80,7 @@ def pretrain(
         encoder = resnet.build_encoder(config.encoder, size_px=size_px, seed=seed)
         head = heads.projection_head(config.head, input_dim=encoder.output_shape[-1], seed=seed + _MODEL_SEED_STRIDE)
         variables = encoder.trainable_variables + head.trainable_variables
-        optimizer = loop.build_optimizer(
-            config.optimizer, variables, batch_size=batch_size, total_steps=total_steps
-        )
+        optimizer = loop.build_optimizer(config.optimizer, variables, batch_size=batch_size, total_steps=total_steps)
         memory = None
         if config.memory.queue_size:
             memory = Memory(encoder, head, config.memory)

@@ -27,7 +27,8 @@ def ordered_classes(inventory: Iterable[ClassKeys]) -> list[str]:
       Class names; the place in the list is the label index.
 
     Raises:
-      ValueError: for a class without training examples, an index with several names, or a repeated key.
+      ValueError: for one class only, a class without training examples, an index with several names, or a
+        repeated key.
     """
     trained, others = [], []
     for entry in inventory:
@@ -45,7 +46,13 @@ def ordered_classes(inventory: Iterable[ClassKeys]) -> list[str]:
             )
     for entry in trained:
         _check_keys_differ(entry)
-    return _by_index(trained)
+    classes = _by_index(trained)
+    if len(classes) == 1:
+        raise ValueError(
+            f"All {len(trained[0].keys)} labelled training images are of the class {classes[0]!r}; two classes are "
+            "the least that can be told apart. Give labelled images of others, or correct the labels."
+        )
+    return classes
 
 
 def _by_index(trained: list[ClassKeys]) -> list[str]:

@@ -60,7 +60,7 @@ class Report(base_component.BaseComponent):
         Args:
           unlabeled_summary: IngestSummary of the images without labels.
           labeled_summary: IngestSummary of the labelled and the test images.
-          pretrain_run: ModelRun of the pretraining, with history.csv and views.npz.
+          pretrain_run: ModelRun of the pretraining, with history.csv, views.npz and channels.json.
           label_fractions: LabelFractions, the labels drawn.
           probe_results: ProbeResults, with rows.json, classes.json and embeddings.npz.
           runs: ModelRun of each trained classifier, in any order: their rows say which arm and fraction.

@@ -88,6 +88,14 @@ class SourceCounts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Channels:
+    """Red, green and blue over the pretraining images, in [0, 1]: mean and standard deviation, three numbers each."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Reject:
     """An input that could not be used, and why."""
 
@@ -151,6 +159,7 @@ class ReportContent:
 
     ingest: tuple[SourceCounts, ...]
     rejects: tuple[Reject, ...]
+    channels: Channels
     labels: LabelCounts
     rows: tuple[Row, ...]
     pretrain_history: Mapping[str, np.ndarray]

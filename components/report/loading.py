@@ -55,6 +55,7 @@ def load_content(sources: Sources) -> content.ReportContent:
     return content.ReportContent(
         ingest=tuple(counts for uri in sources.ingest_summaries for counts in _load_ingest(uri)),
         rejects=tuple(reject for uri in sources.ingest_summaries for reject in _load_rejects(uri)),
+        channels=_load_channels(sources.pretrain_run),
         labels=_load_labels(sources.label_fractions),
         rows=probe_rows + tuple(run.row for run in runs),
         pretrain_history=_load_history(sources.pretrain_run),
@@ -152,6 +153,11 @@ def _load_rejects(uri: str) -> list[content.Reject]:
     return [content.Reject(**{name: str(record.get(name, "")) for name in fields}) for record in records]
 
 
+def _load_channels(uri: str) -> content.Channels:
+    values = _json(uri, "channels.json")
+    return content.Channels(mean=tuple(values["channel_mean"]), std=tuple(values["channel_std"]))
+
+
 def _load_labels(uri: str) -> content.LabelCounts:
     manifest = _json(uri, "manifest.json")
     return content.LabelCounts(
@@ -169,7 +175,7 @@ def _load_decision(sources: Sources) -> content.Decision | None:
             pushed=value.get("pushed"),
             reason=str(value.get("reason", "")),
             version=str(value.get("version") or ""),
-            champion=value.get("champion") or {},
+            champion=_champion(value),
         )
     if sources.blessing:
         return content.Decision(
@@ -181,6 +187,14 @@ def _load_decision(sources: Sources) -> content.Decision | None:
             champion={},
         )
     return None
+
+
+def _champion(decision: Mapping[str, Any]) -> dict[str, object]:
+    """The version that the candidate met, and its accuracy if it could be scored; empty if there was none."""
+    if decision.get("champion_version") is None:
+        return {}
+    top1 = decision.get("champion_top1")
+    return {"version": decision["champion_version"]} | ({} if top1 is None else {"top-1": top1})
 
 
 def _load_run_record(path: str) -> tuple[tuple[content.Node, ...] | None, str | None]:

@@ -16,6 +16,9 @@ def run_fn(fn_args: FnArgs) -> None:
     With a `base_model` its encoder is fine-tuned; without one the network starts at random.
     `custom_config`: `arm`, `fraction`, `config` (JSON of ClassifierConfig), `encoder` (JSON of EncoderConfig),
     `seed`, `code_version`.
+
+    Raises:
+        ValueError: the encoder's images are of another size than these.
     """
     settings = fn_args.custom_config
     config = ClassifierConfig.model_validate_json(settings["config"])
@@ -25,7 +28,12 @@ def run_fn(fn_args: FnArgs) -> None:
     encoder, size_px = None, config.augment.crop.size_px or files.short_side_px
     if fn_args.base_model:
         encoder, encoder_config = export.load_encoder(fn_args.base_model)
-        size_px = encoder.input_shape[1]
+        pretrained_px = encoder.input_shape[1]
+        if pretrained_px != size_px:
+            raise ValueError(
+                f"the encoder was pretrained on images of {pretrained_px} px, the labelled ones are of {size_px} px, "
+                "and so would the baseline be: set data.image_size_px to one size for both"
+            )
     classifier = stages.train_classifier(
         config,
         files,

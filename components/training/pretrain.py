@@ -5,6 +5,7 @@ import json
 import os
 
 import numpy as np
+import tensorflow as tf
 from tfx.components.trainer.fn_args_utils import FnArgs
 
 from components.training import common
@@ -33,6 +34,7 @@ def run_fn(fn_args: FnArgs) -> None:
     )
     pretrained.history.write(os.path.join(fn_args.model_run_dir, "history.csv"))
     _write_views(fn_args, config, files)
+    common.write_json(fn_args.model_run_dir, "channels.json", _channels(files))
     served = export.ServedEncoder(pretrained.encoder, common.preprocessing_layer(fn_args))
     export.save_served(served, fn_args.serving_model_dir)
     export.save_encoder(pretrained.encoder, config.encoder, fn_args.serving_model_dir)
@@ -43,6 +45,14 @@ def _checkpoint_dir(fn_args: FnArgs) -> str:
     identity = json.dumps([sorted(fn_args.train_files), fn_args.custom_config], sort_keys=True)
     name = hashlib.sha256(identity.encode()).hexdigest()[:16]
     return os.path.join(fn_args.custom_config["checkpoint_root"], name)
+
+
+def _channels(files: data.ExampleFiles) -> dict[str, list[float]]:
+    """What Transform wrote into every example: mean and standard deviation of red, green and blue over all images."""
+    compression = "GZIP" if files.paths[0].endswith(".gz") else ""
+    record = next(iter(tf.data.TFRecordDataset(list(files.paths), compression)))
+    features = {f"channel_{name}": tf.io.FixedLenFeature([3], tf.float32) for name in ("mean", "std")}
+    return {name: value.numpy().tolist() for name, value in tf.io.parse_single_example(record, features).items()}
 
 
 def _write_views(fn_args: FnArgs, config: PretrainConfig, files: data.ExampleFiles) -> None:

@@ -13,6 +13,7 @@ from rich.table import Table
 
 _PLAIN_LINES_PER_STAGE = 10
 _ARMS = ("linear", "finetune", "supervised", "random", "knn")
+_LEARNING_NODES = ("Pretrain", "FineTune", "Supervised", "LinearEval", "Evaluator")
 _WIDTH_WITHOUT_TERMINAL = 120
 
 
@@ -99,6 +100,20 @@ class ProgressHandler(logging.Handler):
         self._bar.update(
             self._task, completed=progress.step, loss=progress.metrics["loss"], speed=progress.images_per_s
         )
+
+
+def closing_line(seconds_by_node: Mapping[str, float], *, total_s: float, peak_bytes: int) -> str:
+    """How long a run took, with the part that learns and evaluates apart, and the most memory that it held."""
+    learning_s = sum(seconds for name, seconds in seconds_by_node.items() if name.startswith(_LEARNING_NODES))
+    return (
+        f"took {_minutes(total_s)}: {_minutes(learning_s)} of training and evaluation, "
+        f"{_minutes(total_s - learning_s)} of everything else; peak memory {peak_bytes / 1e9:.2f} GB"
+    )
+
+
+def _minutes(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 def accuracy_table(rows: Sequence[Mapping[str, Any]]) -> Table:

@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import re
+import resource
 import secrets
 import tempfile
 import time
@@ -27,7 +28,7 @@ from tfx.proto.orchestration import pipeline_pb2
 from pipeline.config import PipelineConfig
 from pipeline.pipeline import Locations, create_pipeline
 from pipeline.preflight import SourceLook
-from pipeline.runners.console import ProgressHandler, accuracy_table
+from pipeline.runners.console import ProgressHandler, accuracy_table, closing_line
 from trainer.config import ConfigError
 
 _REPORT_NODE = "Report"
@@ -81,6 +82,7 @@ class AnnouncingRunner(LocalDagRunner):
         """Runs the nodes in order; see the base class.
 
         Raises:
+            ConfigError: no node lies between the first and the last one that were asked for.
             NodeFailedError: a node failed; the nodes after it were not started.
         """
         run_id = {constants.PIPELINE_RUN_ID_PARAMETER_NAME: datetime.datetime.now().isoformat()}
@@ -97,6 +99,12 @@ class AnnouncingRunner(LocalDagRunner):
             )
         nodes = [node.pipeline_node for node in pipeline.nodes]
         nodes = [node for node in nodes if not node.execution_options.HasField("skip")]
+        if not nodes:
+            asked = run_options.partial_run
+            raise ConfigError(
+                f"nothing runs from {asked.from_nodes[0]} to {asked.to_nodes[0]}: the second does not depend on the "
+                "first; give a node and one of those after it"
+            )
         width = max(len(node.node_info.id) for node in nodes)
         for number, node in enumerate(nodes, 1):
             name = node.node_info.id
@@ -117,8 +125,7 @@ class AnnouncingRunner(LocalDagRunner):
         """Runs a node; tells whether an earlier execution's results were used, and where its outputs are."""
         name = node.node_info.id
         if node.execution_options.run.perform_snapshot:
-            with metadata.Metadata(connection) as handle:
-                partial_run_utils.snapshot(handle, pipeline)
+            _take_over_earlier_results(pipeline, connection)
         execution = launcher.Launcher(
             pipeline_node=node,
             mlmd_connection=metadata.Metadata(connection),
@@ -133,6 +140,17 @@ class AnnouncingRunner(LocalDagRunner):
             outputs = [event.artifact_id for event in events if event.type == metadata_store_pb2.Event.OUTPUT]
             uris = [artifact.uri for artifact in handle.store.get_artifacts_by_id(outputs)]
         return state.last_known_state == metadata_store_pb2.Execution.CACHED, uris
+
+
+def _take_over_earlier_results(pipeline, connection) -> None:
+    try:
+        with metadata.Metadata(connection) as handle:
+            partial_run_utils.snapshot(handle, pipeline)
+    except LookupError as error:
+        raise ValueError(
+            "it needs the results of the nodes before it, and the last run into this output does not have them all: "
+            "run everything, or from an earlier node"
+        ) from error
 
 
 class RunRecord:
@@ -161,6 +179,7 @@ def run(
     console: Console,
     from_node: str | None = None,
     to_node: str | None = None,
+    started_s: float | None = None,
 ) -> None:
     """Runs the pipeline, or a part of it, and leaves its report and metrics in `config.output`.
 
@@ -170,11 +189,13 @@ def run(
         console: for what a person sees.
         from_node: first node to run; the ones before it must have run before.
         to_node: last node to run.
+        started_s: when the program began, on `time.monotonic`; None: now.
 
     Raises:
-        ConfigError: there is no node of that name.
+        ConfigError: there is no node of that name, or none between the two.
         NodeFailedError: a node failed.
     """
+    started_s = time.monotonic() if started_s is None else started_s
     output = Path(config.output).resolve()
     output.mkdir(parents=True, exist_ok=True)
     record = RunRecord(str(output / "nodes.json"))
@@ -205,6 +226,15 @@ def run(
         progress.removeHandler(handler)
     if _REPORT_NODE in runner.output_uris:
         _publish(output, Path(runner.output_uris[_REPORT_NODE][0]), record, console)
+    seconds = {node.name: node.seconds for node in record.nodes}
+    line = closing_line(seconds, total_s=time.monotonic() - started_s, peak_bytes=_peak_bytes())
+    console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _peak_bytes() -> int:
+    """The most memory that this process, or one that it started, has held; Linux counts in KiB."""
+    held = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return max(held) * 1024
 
 
 def _identity(folder: Path) -> str:

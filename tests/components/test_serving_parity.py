@@ -23,6 +23,7 @@ from trainer.config import (
 
 TINY = EncoderConfig(stage_blocks=(1,), width=4)
 ADAMW = OptimizerConfig(name="adamw", learning_rate=0.01)
+FINETUNE = ClassifierConfig(crop=CropConfig(size_px=16), steps=2, batch_size=20, optimizer=ADAMW)
 SERVE = """
 import base64
 import numpy as np
@@ -76,7 +77,7 @@ def finetuned(tmp_path_factory, transformed, pretrained):
     custom_config = {
         "arm": "finetune",
         "fraction": 0.5,
-        "config": ClassifierConfig(steps=2, batch_size=20, optimizer=ADAMW).model_dump_json(),
+        "config": FINETUNE.model_dump_json(),
         "encoder": EncoderConfig(width=3).model_dump_json(),  # the base model's own description counts
         "seed": 0,
     }
@@ -150,6 +151,14 @@ def test_served_encoder_embeds_as_the_loaded_weights_do(run_bare, tmp_path, pret
     np.testing.assert_array_equal(served["embed/embedding"], served["serving_default/embedding"])
 
 
+def test_encoder_of_another_size_than_the_labelled_images_is_refused(finetuned, transformed, pretrained, tmp_path):
+    config = FINETUNE.model_copy(update={"crop": CropConfig()}).model_dump_json()
+    custom_config = finetuned.custom_config | {"config": config}
+    args = fn_args(tmp_path, transformed, custom_config, base_model=pretrained.serving_model_dir)
+    with pytest.raises(ValueError, match=r"pretrained on images of 16 px, the labelled ones are of 32 px"):
+        classifier.run_fn(args)
+
+
 def test_pretraining_leaves_its_curve_and_two_views_of_the_same_images(pretrained):
     with open(f"{pretrained.model_run_dir}/history.csv") as file:
         history = list(csv.DictReader(file))
@@ -159,6 +168,12 @@ def test_pretraining_leaves_its_curve_and_two_views_of_the_same_images(pretraine
     assert views["original"].shape == (8, 64, 64, 3)
     assert views["view_a"].shape == views["view_b"].shape == (8, 16, 16, 3)
     assert (np.abs(views["view_a"].astype(int) - views["view_b"]).max(axis=(1, 2, 3)) > 0).all()
+
+
+def test_pretraining_leaves_the_statistics_of_the_channels_for_the_report(pretrained):
+    channels = json.loads(Path(pretrained.model_run_dir, "channels.json").read_text())
+    assert channels.keys() == {"channel_mean", "channel_std"}
+    assert all(len(values) == 3 and all(0 < value < 1 for value in values) for values in channels.values())
 
 
 def test_pretraining_repeated_goes_on_from_its_finished_checkpoint(pretrained, transformed, tmp_path, monkeypatch):

@@ -5,7 +5,7 @@ import sys
 
 from rich.console import Console
 
-from pipeline.runners.console import ProgressHandler, accuracy_table
+from pipeline.runners.console import ProgressHandler, accuracy_table, closing_line
 from trainer.loop import Progress
 
 
@@ -36,6 +36,7 @@ def test_on_a_terminal_a_bar_shows_loss_speed_and_time_left():
     assert "50/100 steps" in shown
     assert "loss 1.000" in shown
     assert "100 images/s" in shown
+    assert "left" in shown
 
 
 def test_record_without_progress_is_ignored():
@@ -56,6 +57,20 @@ def test_table_has_a_row_for_each_arm_and_a_column_for_each_fraction():
     assert "62.5" in text
     assert "25.0" in text
     assert "(400)" in text
+
+
+def test_closing_line_tells_learning_from_everything_else():
+    seconds = {
+        "ImageExampleGen-labeled": 9.0,
+        "Pretrain": 336.4,
+        "FineTune-1pct": 26.0,
+        "Evaluator": 9.0,
+        "Push": 5.0,
+    }
+    line = closing_line(seconds, total_s=430.0, peak_bytes=2_040_000_000)
+    assert line == (
+        "took 7 min 10 s: 6 min 11 s of training and evaluation, 59 s of everything else; peak memory 2.04 GB"
+    )
 
 
 def test_noise_goes_to_the_log_and_words_to_the_terminal(tmp_path):

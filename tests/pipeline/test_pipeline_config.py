@@ -64,6 +64,8 @@ def test_file_and_overrides_given_overrides_win(tmp_path):
         ("beam.workers=0", ["beam.workers", "0"]),
         ("pretrain.batch_size=1", ["pretrain.batch_size", "1", "2"]),
         ("gate.min_top1=.nan", ["gate.min_top1"]),
+        ("gate.max_regression=1.5", ["gate.max_regression", "1.5", "less than or equal to 1"]),
+        ("seed=2024-01-31", ["seed", "2024-01-31", "integer"]),
     ],
 )
 def test_impossible_value_is_refused_with_field_value_and_rule(override, words):
@@ -76,9 +78,39 @@ def test_areas_in_the_wrong_order_are_refused():
     assert "min_area 0.9" in message
 
 
-def test_baseline_of_another_size_than_the_encoder_is_refused():
-    message = refused("pretrain.augment.crop.size_px=32", "supervised.augment.crop.size_px=24")
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        [
+            "pretrain.augment.crop.size_px=32",
+            "finetune.augment.crop.size_px=32",
+            "supervised.augment.crop.size_px=24",
+        ],
+        [
+            "pretrain.augment.crop.size_px=32",
+            "finetune.augment.crop.size_px=24",
+            "supervised.augment.crop.size_px=32",
+        ],
+        ["pretrain.augment.crop.size_px=24"],
+        ["finetune.augment.crop.size_px=24"],
+    ],
+)
+def test_size_that_is_not_the_same_in_all_three_trainings_is_refused(overrides):
+    message = refused(*overrides)
     assert "same network" in message
+    assert "finetune.augment.crop.size_px = " in message
+
+
+def test_one_size_in_all_three_trainings_passes():
+    sections = ("pretrain.augment", "finetune.augment", "supervised.augment")
+    config = load_config(None, [f"{section}.crop.size_px=24" for section in sections])
+    assert config.finetune.augment.crop.size_px == 24
+
+
+def test_word_that_yaml_takes_for_a_date_stays_a_word(tmp_path):
+    file = tmp_path / "c.yaml"
+    file.write_text("output: 2024-01-31\n")
+    assert load_config(str(file)).output == "2024-01-31"
 
 
 @pytest.mark.parametrize("text", ["seed: [", "- 1\n- 2\n", "just words"])

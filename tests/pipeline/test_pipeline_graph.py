@@ -5,6 +5,7 @@ import json
 import pytest
 from tfx.v1.orchestration import experimental
 
+from pipeline import pipeline as subject
 from pipeline.config import load_config
 from pipeline.pipeline import Locations, create_pipeline
 
@@ -52,6 +53,28 @@ def test_held_out_share_applies_only_without_test_images(given_test):
 def test_fingerprint_of_a_source_is_part_of_its_node():
     labeled = nodes(build(fingerprints={"labeled": "abc"}))["ImageExampleGen-labeled"]
     assert labeled.exec_properties["fingerprint"] == "abc"
+
+
+@pytest.mark.parametrize(
+    ("node", "module"),
+    [
+        ("ImageExampleGen-labeled", "components.image_example_gen.executor"),
+        ("ImageExampleGen-unlabeled", "components.image_example_gen.executor"),
+        ("AnomalyGate-labeled", "components.anomaly_gate.component"),
+        ("Transform-labeled", "components.transform.preprocessing"),
+        ("Transform-unlabeled", "components.transform.preprocessing"),
+        ("LabelFractionSplit", "components.label_fraction_split.executor"),
+        ("Pretrain", "components.training.pretrain"),
+        ("LinearEval", "components.linear_eval.executor"),
+        ("FineTune-1pct", "components.training.classifier"),
+        ("Supervised-10pct", "components.training.classifier"),
+        ("Push", "components.push.component"),
+        ("Report", "components.report.executor"),
+    ],
+)
+def test_node_that_runs_our_code_has_its_version_in_the_cache_key(monkeypatch, node, module):
+    monkeypatch.setattr(subject, "code_version", lambda name: f"<version of {name}>")
+    assert f"<version of {module}>" in str(nodes(build())[node].exec_properties)
 
 
 def test_kubeflow_v2_compiles_the_same_graph(tmp_path):

@@ -30,6 +30,12 @@ def test_folder_that_is_not_there_is_refused_by_field_and_path(tmp_path):
         look(tmp_path / "nowhere", "data.unlabeled=data/cifar10_sample/train.tar")
 
 
+@pytest.mark.parametrize("name", ["labeled", "test"])
+def test_manifest_that_is_not_there_is_refused_by_field_and_path(class_folders, tmp_path, name):
+    with pytest.raises(ConfigError, match=rf"data\.{name}_manifest: .*nowhere\.csv does not exist"):
+        look(class_folders, f"data.test={class_folders}", f"data.{name}_manifest={tmp_path / 'nowhere.csv'}")
+
+
 def test_fingerprint_is_the_same_for_the_same_files(class_folders):
     assert look(class_folders) == look(class_folders)
 

@@ -43,7 +43,8 @@ def load(
         _apply(given, override)
     settings = _merge(_merge(defaults, _preset(given.pop(_PRESET, None))), given)
     try:
-        return model.model_validate_json(json.dumps(settings))
+        # YAML knows dates; no field is one, and as a word it is accepted or refused like any other.
+        return model.model_validate_json(json.dumps(settings, default=str))
     except ValidationError as error:
         raise ConfigError("\n".join(_explain(details) for details in error.errors())) from None
 

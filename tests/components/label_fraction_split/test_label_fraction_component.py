@@ -15,12 +15,13 @@ def make_pipeline(directory):
     for split in ("train", "test"):
         (directory / "examples" / f"Split-{split}").mkdir(parents=True)
         path = str(directory / "examples" / f"Split-{split}" / "transformed_examples-00000-of-00001.gz")
-        example = tf.train.Example()
-        example.features.feature["key"].bytes_list.value.append(split.encode())
-        example.features.feature["label"].bytes_list.value.append(b"cat")
-        example.features.feature["label_index"].int64_list.value.append(0)
         with tf.io.TFRecordWriter(path, "GZIP") as writer:
-            writer.write(example.SerializeToString())
+            for index, label in enumerate(("cat", "dog")):
+                example = tf.train.Example()
+                example.features.feature["key"].bytes_list.value.append(f"{split}-{label}".encode())
+                example.features.feature["label"].bytes_list.value.append(label.encode())
+                example.features.feature["label_index"].int64_list.value.append(index)
+                writer.write(example.SerializeToString())
     examples = Importer(
         source_uri=str(directory / "examples"),
         artifact_type=Examples,
@@ -39,7 +40,10 @@ def test_local_run_writes_manifest_and_splits(tmp_path):
     LocalDagRunner().run(make_pipeline(tmp_path))
     outputs = tmp_path / "root" / "LabelFractionSplit"
     (manifest,) = outputs.glob("manifest/*/manifest.json")
-    assert json.loads(manifest.read_text())["fractions"]["0.01"]["keys"] == {"cat": ["train"]}
+    assert json.loads(manifest.read_text())["fractions"]["0.01"]["keys"] == {
+        "cat": ["train-cat"],
+        "dog": ["train-dog"],
+    }
     splits = {path.parent.name for path in outputs.glob("fraction_examples/*/*/data_tfrecord-00000-of-00001.gz")}
     assert splits == {"Split-fraction-1pct", "Split-test"}
 

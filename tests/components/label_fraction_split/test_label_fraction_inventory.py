@@ -30,6 +30,11 @@ def test_repeated_key_is_refused_by_name():
         ordered_classes([ClassKeys("train", "cat", 0, ["a", "b", "a"])])
 
 
+def test_one_class_alone_is_refused_by_name():
+    with pytest.raises(ValueError, match="All 1 labelled training images are of the class 'cat'"):
+        ordered_classes([CAT, ClassKeys("test", "cat", 0, ["d"])])
+
+
 def test_no_training_examples_at_all_is_refused():
     with pytest.raises(ValueError, match="'train' split holds no example"):
         ordered_classes([])

@@ -1,6 +1,7 @@
 """Writes artifact directories as the pipeline's nodes do: real thumbnails, invented numbers."""
 
 import csv
+import dataclasses
 import io
 import json
 import tarfile
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from components.push.decision import Decision
 from components.report.loading import Sources
 
 SAMPLE = Path(__file__).parents[3] / "data" / "cifar10_sample"
@@ -67,18 +69,23 @@ def write_sources(
 
 
 def write_decision(directory: Path, *, blessed: bool = True) -> str:
-    """Writes a push decision and returns its directory."""
-    return _write_json(
-        directory,
-        "decision.json",
-        {
-            "blessed": blessed,
-            "pushed": "runs/local/serving/3" if blessed else None,
-            "reason": "Top-1 0.452 clears 0.2 and the champion's 0.43." if blessed else "Top-1 0.15 is under 0.2.",
-            "version": "3" if blessed else "",
-            "champion": {"version": "2", "top1": 0.43},
-        },
+    """Writes what Push writes, and returns its directory."""
+    kept_back = Decision(
+        blessed=False,
+        reason="Kept back: top-1 0.4100 on 1000 test images against 0.4300 of the champion, version 2.",
+        candidate_top1=0.41,
+        champion_top1=0.43,
+        champion_version="2",
     )
+    pushed = dataclasses.replace(
+        kept_back,
+        blessed=True,
+        reason="Pushed as version 3: top-1 0.4520 on 1000 test images against 0.4300 of the champion, version 2.",
+        candidate_top1=0.452,
+        pushed="runs/local/serving/3",
+        version="3",
+    )
+    return _write_json(directory, "decision.json", dataclasses.asdict(pushed if blessed else kept_back))
 
 
 def _test_images(count: int, n_classes: int) -> tuple[np.ndarray, np.ndarray]:
@@ -129,6 +136,9 @@ def _write_pretraining(directory: Path, images: np.ndarray, random: np.random.Ge
         "images_per_s": random.normal(900, 30, steps),
     }
     _write_history(directory, columns)
+    _write_json(
+        directory, "channels.json", {"channel_mean": [0.491, 0.482, 0.447], "channel_std": [0.25, 0.24, 0.26]}
+    )
     original = images[:10]
     views = [np.clip(original[:, :, ::-1] * 0.8 + 20, 0, 255), np.roll(original, 6, axis=2)[..., ::-1]]
     names = ("view_a", "view_b")

@@ -45,6 +45,21 @@ def test_empty_cell_of_a_history_is_not_a_number(sources):
     assert np.isnan(history["contrastive_accuracy"]).all()
 
 
+@pytest.mark.parametrize("blessed", [True, False])
+def test_champion_that_the_candidate_met_is_told(sources, tmp_path, blessed):
+    write_decision(tmp_path / "pushed", blessed=blessed)
+
+    assert load_content(sources).decision.champion == {"version": "2", "top-1": 0.43}
+
+
+def test_first_model_has_no_champion_to_tell_of(sources):
+    path = Path(sources.pushed_model, "decision.json")
+    met = {"champion_version": None, "champion_top1": None}
+    path.write_text(json.dumps(json.loads(path.read_text()) | met))
+
+    assert load_content(sources).decision.champion == {}
+
+
 def test_absent_optional_inputs_are_none(sources):
     content = load_content(dataclasses.replace(sources, pushed_model=None, run_record="", runs=()))
 

@@ -54,6 +54,13 @@ def test_page_leads_with_the_result(content):
     assert "The first 50 of 64 rejected" in text
 
 
+def test_page_tells_the_champion_and_the_channels(content):
+    text = _Page(render(content)).text
+
+    assert "version 2 · top-1 0.43" in text
+    assert "mean 0.491, 0.482, 0.447; standard deviation 0.250, 0.240, 0.260" in text
+
+
 def test_page_names_no_other_host(content):
     page = render(content)
 

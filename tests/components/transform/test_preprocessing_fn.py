@@ -6,8 +6,11 @@ import tensorflow as tf
 import tensorflow_transform as tft
 from PIL import Image
 
+from components.transform import preprocessing
 from components.transform.preprocessing import LABEL_VOCABULARY, preprocessing_fn
 from trainer import data
+
+UNLABELED = {"image", "key", "channel_mean", "channel_std"}
 
 
 def read(sample):
@@ -29,7 +32,7 @@ def pixels(png):
 
 def test_preprocessing_writes_every_image_once_under_its_key(examples, raw_images):
     assert examples.keys() == {image.key for image in raw_images}
-    assert all(row.keys() == {"image", "key", "label", "label_index"} for row in examples.values())
+    assert all(row.keys() == UNLABELED | {"label", "label_index"} for row in examples.values())
 
 
 def test_preprocessing_short_side_zero_takes_the_median_of_the_data(examples, transform, raw_images):
@@ -74,19 +77,37 @@ def test_preprocessing_large_median_is_capped(transform, raw_images):
     sample = transform(raw_images[-2:], labeled=False, short_side_px=0, max_short_side_px=20)
     rows = read(sample).values()
     assert {min(pixels(row["image"]).shape[:2]) for row in rows} == {20}
-    assert all(row.keys() == {"image", "key"} for row in rows), "unlabeled examples get no label features"
+    assert all(row.keys() == UNLABELED for row in rows), "unlabeled examples get no label features"
 
 
-def test_preprocessing_chosen_short_side_needs_no_pass_over_the_data(raw_images):
+def test_preprocessing_tells_the_statistics_of_the_channels_in_every_row(examples):
+    moments = []
+    for row in examples.values():
+        image = pixels(row["image"]).reshape(-1, 3) / 255
+        moments.append([image.mean(axis=0), (image**2).mean(axis=0)])
+    mean, square = np.mean(moments, axis=0)
+    for row in examples.values():
+        np.testing.assert_allclose(row["channel_mean"], mean, atol=1e-5)
+        np.testing.assert_allclose(row["channel_std"], np.sqrt(square - mean**2), atol=1e-4)
+
+
+@pytest.fixture
+def outside_of_an_analysis(monkeypatch):
+    """Leaves out what only an analysis can compute: elsewhere each of tft's analyzers fails."""
+    monkeypatch.setattr(preprocessing, "_channel_statistics", lambda png: {})
+
+
+@pytest.mark.usefixtures("outside_of_an_analysis")
+def test_preprocessing_chosen_short_side_is_taken_as_it_is(raw_images):
     inputs = {
         "image_bytes": tf.constant([[image.image_bytes] for image in raw_images]),
         "key": tf.constant([[image.key] for image in raw_images]),
     }
-    # Outside of an analysis, any of tft's analyzers would fail.
     outputs = preprocessing_fn(inputs, {"short_side_px": 12})
     assert {min(pixels(png).shape[:2]) for png in outputs["image"].numpy()} == {12}
 
 
+@pytest.mark.usefixtures("outside_of_an_analysis")
 def test_preprocessing_sparse_and_dense_columns_give_the_same(raw_images):
     images = [image.image_bytes for image in raw_images[-3:]]
     keys = [image.key for image in raw_images[-3:]]

@@ -1,0 +1,107 @@
+"""The two commands of the README on machines that lack something: what make would do, without doing it."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+MAKE, BASH = (shutil.which(tool) for tool in ("make", "bash"))
+
+
+def script(path: Path, *lines: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(["#!/bin/bash", *lines, ""]))
+    path.chmod(0o755)
+
+
+@pytest.fixture
+def clone(tmp_path):
+    """The files that make looks at, on a machine whose PATH holds next to nothing."""
+    for name in ("Makefile", "pyproject.toml", "uv.lock"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    for tool in ("ls", "grep", "sed", "expand"):
+        (tmp_path / "bin").mkdir(exist_ok=True)
+        (tmp_path / "bin" / tool).symlink_to(shutil.which(tool))
+    return tmp_path
+
+
+def make(clone, *arguments):
+    environment = {"PATH": str(clone / "bin"), "PYENV_ROOT": str(clone / "pyenv")}
+    return subprocess.run(
+        [MAKE, "--no-print-directory", *arguments],
+        cwd=clone, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+def test_no_python_310_is_said_in_one_line_before_anything_is_done(clone):
+    script(clone / "bin" / "python3.10", "echo 'pyenv: version not installed' >&2; exit 127")
+    done = make(clone, "local-run")
+    assert done.returncode != 0
+    assert re.fullmatch(r"Python 3\.10 is needed .*'pyenv install 3\.10'.*", done.stdout.strip())
+    assert not (clone / ".tools").exists() and not (clone / ".venv").exists()
+
+
+def test_python_310_of_pyenv_is_found_behind_a_shim_that_does_not_start(clone):
+    script(clone / "bin" / "python3.10", "exit 127")
+    script(clone / "pyenv" / "versions" / "3.10.13" / "bin" / "python3.10", f'exec {sys.executable} "$@"')
+    planned = make(clone, "-n", "environment").stdout
+    assert f'--python "{sys.executable}"' in planned
+
+
+def test_other_python_that_calls_itself_310_is_passed_over(clone):
+    script(clone / "bin" / "python3.10", "exit 1")
+    assert make(clone, "environment").returncode != 0
+
+
+def installed(clone):
+    for name in (".tools/bin/uv", ".venv/.ready"):
+        (clone / name).parent.mkdir(parents=True, exist_ok=True)
+        (clone / name).touch()
+
+
+def test_installed_environment_is_neither_installed_again_nor_looked_for(clone):
+    installed(clone)
+    planned = make(clone, "-n", "local-run")
+    assert planned.returncode == 0
+    assert planned.stdout.split() == [".venv/bin/python", "-m", "pipeline", "run"]
+
+
+@pytest.mark.parametrize("changed", ["pyproject.toml", "uv.lock"])
+def test_changed_dependencies_are_installed_again(clone, changed):
+    installed(clone)
+    os.utime(clone / ".venv" / ".ready", ns=(1, 1))
+    os.utime(clone / changed, ns=(10**9, 10**9))
+    os.utime(clone / ({"pyproject.toml", "uv.lock"} - {changed}).pop(), ns=(0, 0))
+    assert "sync --quiet --locked" in make(clone, "-n", "local-run").stdout
+
+
+def test_arguments_reach_the_command_line_as_they_are_written(clone):
+    installed(clone)
+    given = ["UNLABELED=my photos", "LABELED=l", "TEST=t", "OUTPUT=o", "CONFIG=c.yaml", "FROM=Push", "TO=Report"]
+    planned = make(clone, "-n", "local-run", *given, "SET=seed=1 fractions=[0.5,1]").stdout
+    assert (
+        'run --unlabeled "my photos" --labeled "l" --test "t" --output "o" --config "c.yaml" '
+        '--set "seed=1" --set "fractions=[0.5,1]" --from "Push" --to "Report"'
+    ) in planned
+
+
+def test_every_target_tells_what_it_is_for(clone):
+    targets = set(re.findall(r"^\.PHONY: (\S+)$", (clone / "Makefile").read_text(), re.MULTILINE))
+    told = dict(re.findall(r"^  make (\S+) +(\S.*)$", make(clone).stdout, re.MULTILINE))
+    assert {"local-run", "test"} <= targets == set(told)
+
+
+def test_browser_that_cannot_be_installed_does_not_stop_the_tests(tmp_path):
+    script(tmp_path / "id", "echo 0")
+    script(tmp_path / "apt-get", "echo 'E: no network' >&2; exit 100")
+    done = subprocess.run(
+        [BASH, str(ROOT / "tests" / "install_chromium.sh")],
+        env={"PATH": str(tmp_path)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "will be skipped" in done.stdout

@@ -1,0 +1,39 @@
+"""Parts of the pipeline that cannot run: refused in words, before any node has begun."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from pipeline import preflight
+from pipeline.config import ConfigError, load_config
+from pipeline.runners import local
+
+
+@pytest.fixture
+def run(class_folders, tmp_path):
+    config = load_config(None, [f"data.labeled={class_folders}", f"output={tmp_path / 'run'}"])
+    looks = preflight.inspect(config)
+
+    def run(**nodes):
+        local.run(config, looks, console=Console(file=io.StringIO()), **nodes)
+
+    return run
+
+
+def test_last_node_before_the_first_is_refused_with_both_names(run):
+    with pytest.raises(ConfigError, match=r"nothing runs from Report to Pretrain: the second does not depend"):
+        run(from_node="Report", to_node="Pretrain")
+
+
+@pytest.mark.parametrize("nodes", [{"from_node": "Nowhere"}, {"to_node": "Nowhere"}])
+def test_node_that_is_not_there_is_refused_with_the_names_that_are(run, nodes):
+    with pytest.raises(ConfigError, match=r"there is no node 'Nowhere'; the nodes are .*FineTune-10pct"):
+        run(**nodes)
+
+
+def test_part_whose_inputs_were_never_made_says_what_to_run(run):
+    with pytest.raises(local.NodeFailedError, match="needs the results of the nodes before it") as failed:
+        run(from_node="LinearEval", to_node="LinearEval")
+    assert failed.value.node == "LinearEval"
+    assert "or from an earlier node" in str(failed.value)
