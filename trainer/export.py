@@ -2,16 +2,13 @@
 
 import json
 import os
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-import safetensors.numpy
 import tensorflow as tf
 import tf_keras
 
-from trainer import images, resnet
+from trainer import images, resnet, weights
 from trainer.config import EncoderConfig
 
 _EXTRA = "assets.extra"  # the folder of a SavedModel that is free for files of one's own
@@ -29,17 +26,23 @@ class ServedEncoder(tf.Module):
     No Python of ours is needed to load what this saves: all of it is in the graph.
     """
 
-    def __init__(self, model: tf_keras.Model, preprocessing: Any) -> None:
+    def __init__(self, model: tf_keras.Model, preprocessing: Any, *, size_px: int | None = None) -> None:
         """
         Args:
             model: images [B, S, S, 3] → h.
             preprocessing: callable from {"image_bytes": [B, 1] string} to {"image": [B] string}, canonical PNGs; a
                 trackable object, since it may hold variables and tables.
+            size_px: S, for a model of images of any size; None is the model's own.
+
+        Raises:
+            ValueError: neither the model nor `size_px` says a size.
         """
         super().__init__()
         self._model = model
         self._preprocessing = preprocessing
-        self._size_px = int(model.input_shape[1])
+        if size_px is None and model.input_shape[1] is None:
+            raise ValueError("size_px None: a model of images of any size must be served at one; give its size_px")
+        self._size_px = size_px or model.input_shape[1]
 
     @tf.function(input_signature=[_ENCODED], autograph=_AUTOGRAPH)
     def preprocess(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -66,14 +69,17 @@ class ServedEncoder(tf.Module):
 class ServedClassifier(ServedEncoder):
     """A classifier behind its preprocessing: encoded images in, class probabilities and h out."""
 
-    def __init__(self, model: tf_keras.Model, preprocessing: Any, *, classes: Sequence[str]) -> None:
+    def __init__(
+        self, model: tf_keras.Model, preprocessing: Any, *, classes: Sequence[str], size_px: int | None = None
+    ) -> None:
         """
         Args:
             model: images [B, S, S, 3] → (logits [B, C], h [B, D]).
             preprocessing: as of `ServedEncoder`.
             classes: names in the order of the logits.
+            size_px: as of `ServedEncoder`.
         """
-        super().__init__(model, preprocessing)
+        super().__init__(model, preprocessing, size_px=size_px)
         self._classes = tf.constant(list(classes))
         indices = tf.range(len(classes), dtype=tf.int64)
         self._class_index = tf.lookup.StaticHashTable(
@@ -117,13 +123,9 @@ def save_classes(classes: Sequence[str], path: str) -> None:
 
 def save_encoder(encoder: tf_keras.Model, config: EncoderConfig, path: str) -> None:
     """Writes an encoder's weights and description into a SavedModel's folder for files of one's own."""
-    tensors = {variable.name: variable.numpy() for variable in encoder.weights}
     tf.io.gfile.makedirs(os.path.join(path, _EXTRA))
-    with tempfile.TemporaryDirectory() as folder:
-        local = Path(folder) / _WEIGHTS
-        safetensors.numpy.save_file(tensors, local)
-        tf.io.gfile.copy(str(local), _extra(path, _WEIGHTS), overwrite=True)
-    description = {"size_px": int(encoder.input_shape[1]), "encoder": config.model_dump(mode="json")}
+    weights.save({"": encoder}, _extra(path, _WEIGHTS))
+    description = {"size_px": encoder.input_shape[1], "encoder": config.model_dump(mode="json")}
     _write_json(_extra(path, _DESCRIPTION), description)
 
 
@@ -137,15 +139,7 @@ def load_encoder(path: str) -> tuple[tf_keras.Model, EncoderConfig]:
         description = json.load(file)
     config = EncoderConfig.model_validate_json(json.dumps(description["encoder"]))
     encoder = resnet.build_encoder(config, size_px=description["size_px"], seed=0)
-    with tf.io.gfile.GFile(_extra(path, _WEIGHTS), "rb") as file:
-        tensors = safetensors.numpy.load(file.read())
-    expected = {variable.name: tuple(variable.shape) for variable in encoder.weights}
-    found = {name: tensor.shape for name, tensor in tensors.items()}
-    if expected != found:
-        differing = sorted(name for name in expected | found if expected.get(name) != found.get(name))
-        raise ValueError(f"{path}: weights do not fit the encoder it describes, differing in {differing[:5]}")
-    for variable in encoder.weights:
-        variable.assign(tensors[variable.name])
+    weights.load({"": encoder}, _extra(path, _WEIGHTS))
     return encoder, config
 
 
