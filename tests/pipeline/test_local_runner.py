@@ -6,7 +6,8 @@ import pytest
 from rich.console import Console
 
 from pipeline import preflight
-from pipeline.config import ConfigError, load_config
+from pipeline.config import load_config
+from trainer.config import ConfigError
 from pipeline.runners import local
 
 
