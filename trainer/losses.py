@@ -103,8 +103,8 @@ def _negatives(columns: tf.Tensor, queue: tf.Tensor | None) -> tuple[tf.Tensor, 
     if queue is None:
         return columns, penalty
     queue = tf.stop_gradient(tf.cast(queue, columns.dtype))
-    empty = tf.reduce_all(tf.equal(queue, 0), axis=1)
-    return tf.concat([columns, queue], axis=0), tf.concat([penalty, tf.where(empty, _MASKED, penalty[0])], axis=0)
+    empty = tf.cast(tf.reduce_all(tf.equal(queue, 0), axis=1), columns.dtype)
+    return tf.concat([columns, queue], axis=0), tf.concat([penalty, _MASKED * empty], axis=0)
 
 
 def _logits(rows: tf.Tensor, columns: tf.Tensor, own: tf.Tensor, penalty: tf.Tensor, temperature: float) -> tf.Tensor:
