@@ -3,12 +3,11 @@
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import tensorflow as tf
 import tf_keras
 
-from trainer import augment, checkpoints, data, distributed, heads, loop, losses, norms, resnet
+from trainer import augment, checkpoints, data, distributed, heads, loop, losses, norms, resnet, sources
 from trainer.config import (
     AugmentConfig,
     ClassifierConfig,
@@ -16,6 +15,7 @@ from trainer.config import (
     DistillConfig,
     EncoderConfig,
     PretrainConfig,
+    Settings,
 )
 from trainer.gradient_cache import GradientCache
 from trainer.history import History
@@ -23,6 +23,7 @@ from trainer.memory import Memory
 
 _DEFAULT_BATCH_SIZE = 256
 _MODEL_SEED_STRIDE = 1_000  # keeps the head's seeds apart from the encoder's
+_CHECKPOINT_EVERY_STEPS = 100
 _AUTOGRAPH = False  # no function here branches on a tensor, and converting Keras' own code takes seconds
 
 
@@ -50,7 +51,7 @@ class Pretrained:
 
 def pretrain(
     config: PretrainConfig,
-    files: data.ExampleFiles,
+    files: sources.ExampleFiles,
     *,
     seed: int,
     checkpoint_dir: str | None = None,
@@ -76,38 +77,30 @@ def pretrain(
     size_px = config.augment.crop.size_px or files.short_side_px
     steps_per_epoch = max(files.count // batch_size, 1)
     total_steps = steps_per_epoch * config.epochs
-    with building(config.compute) as strategy:
+    with building(config.compute) as strategy, sources.naming_unreadable(files):
         encoder = resnet.build_encoder(config.encoder, size_px=size_px, seed=seed)
         head = heads.projection_head(config.head, input_dim=encoder.output_shape[-1], seed=seed + _MODEL_SEED_STRIDE)
         variables = encoder.trainable_variables + head.trainable_variables
         optimizer = loop.build_optimizer(config.optimizer, variables, batch_size=batch_size, total_steps=total_steps)
-        memory = None
-        if config.memory.queue_size:
-            memory = Memory(encoder, head, config.memory)
-        step = pretraining_step(config, encoder, head, optimizer, memory=memory, size_px=size_px, seed=seed)
-        saving = checkpoint_dir and checkpoints.Saving(
-            checkpoint_dir,
-            every_steps=config.checkpoint_every_steps,
-            kept=config.kept_checkpoints,
-            identity=config.model_dump(mode="json") | {"seed": seed, "images": files.count},
-        )
+        memory = Memory(encoder, head, config=config.memory) if config.memory.queue_size else None
+        step = pretrain_step(config, encoder, head, optimizer, seed=seed, memory=memory)
         history = loop.train(
             step,
-            lambda first_step, context: data.training_batches(
-                files,
-                batch_size=batch_size,
-                epochs=config.epochs,
-                seed=seed,
-                first_step=first_step,
-                context=context,
-            ),
+            _batches_of(files, batch_size=batch_size, total_steps=total_steps, seed=seed),
             trackables={"encoder": encoder, "head": head} | ({"memory": memory} if memory else {}),
             optimizer=optimizer,
             total_steps=total_steps,
             steps_per_epoch=steps_per_epoch,
             batch_size=batch_size,
             jit_compile=distributed.jit_of(config.compute, strategy),
-            saving=saving or None,
+            saving=_saving(
+                checkpoint_dir,
+                config,
+                seed=seed,
+                files=files,
+                every_steps=config.checkpoint_every_steps,
+                kept=config.kept_checkpoints,
+            ),
             log_dir=log_dir,
             report=report,
             watch=watch(encoder, head) if watch else None,
@@ -115,69 +108,77 @@ def pretrain(
     return Pretrained(encoder, head, history, batch_size)
 
 
-def pretraining_step(
+def pretrain_step(
     config: PretrainConfig,
     encoder: tf_keras.Model,
     head: tf_keras.Model,
     optimizer: tf_keras.optimizers.Optimizer,
     *,
-    size_px: int,
     seed: int,
     memory: Memory | None = None,
 ) -> loop.Step:
     """One replica's step of pretraining: its share of a batch → its parts of loss, accuracy and gradient norm.
 
-    With a gradient cache the batch goes through in chunks, and the step stays that of the whole batch.
+    Args:
+        config: of the method. With a gradient cache the batch goes through in chunks; the step stays that of the batch.
+        encoder: f.
+        head: g.
+        optimizer: built on the trainable variables of both.
+        seed: of the views.
+        memory: of further negatives.
     """
     variables = encoder.trainable_variables + head.trainable_variables
-    views = view_maker(config.augment, size_px=size_px, seed=seed)
-    cache = None
-    if config.gradient_cache.chunk_size:
-        cache = GradientCache(
-            encoder,
-            head,
-            chunk_size=config.gradient_cache.chunk_size,
-            batch_norm=config.gradient_cache.batch_norm,
-        )
+    views = view_maker(config.augment, size_px=encoder.input_shape[1], seed=seed)
+    chunks = _chunks_of(config, encoder, head)
+    slow_chunks = _chunks_of(config, memory.encoder, memory.head) if memory else None
 
     def contrast(z_a: tf.Tensor, z_b: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return losses.nt_xent_and_accuracy(
             z_a,
             z_b,
             temperature=config.temperature,
-            queue=memory.embeddings if memory else None,
+            queue=memory.queue if memory else None,
             block_rows=config.similarity_block_rows,
         )
 
-    def whole_batch(batch: loop.Batch) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
+    def whole(batch: loop.Batch) -> tuple[tuple[tf.Tensor, ...], list[tf.Tensor], tuple[tf.Tensor, ...] | None]:
         x = tf.concat(views(batch), axis=0)
+        if config.encoder.norm == "local_batch":
+            # Statistics of a replica's own pairs would tell the network which images belong together.
+            x = norms.shuffle_samples(x, seed=seed, step=optimizer.iterations)
         with tf.GradientTape() as tape:
-            if config.encoder.norm == "local_batch":
-                # Statistics of one replica's pairs would tell the network which images belong together.
-                x = norms.shuffle_samples(x, seed=seed, step=optimizer.iterations)
             z = head(encoder(x, training=True), training=True)
             if config.encoder.norm == "local_batch":
                 z = norms.unshuffle_samples(z, seed=seed, step=optimizer.iterations)
-            loss, accuracy = contrast(*tf.split(z, 2))
-        return loss, accuracy, tape.gradient(loss, variables)
+            results = contrast(*tf.split(z, 2))
+        return results, tape.gradient(results[0], variables), memory and tf.split(memory.project(x), 2)
 
-    def in_chunks(batch: loop.Batch) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
+    def in_chunks(batch: loop.Batch) -> tuple[tuple[tf.Tensor, ...], list[tf.Tensor], tuple[tf.Tensor, ...] | None]:
         def chunk_of_views(first: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            rows = slice(first, first + config.gradient_cache.chunk_size)
-            return views({name: tensor[rows] for name, tensor in batch.items()})
+            return views({name: x[first : first + config.gradient_cache.chunk_size] for name, x in batch.items()})
 
         n_images = batch["image"].shape[0]
-        (loss, accuracy), gradients = cache.gradients(chunk_of_views, n_images, contrast)
-        return loss, accuracy, gradients
+        results, gradients = chunks.gradients(chunk_of_views, n_images, contrast)
+        return results, gradients, memory and slow_chunks.project(chunk_of_views, n_images)
 
     def step(batch: loop.Batch) -> dict[str, tf.Tensor]:
-        loss, accuracy, gradients = in_chunks(batch) if cache else whole_batch(batch)
-        optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        (loss, accuracy), gradients, remembered = in_chunks(batch) if chunks else whole(batch)
+        gradients = [distributed.sum_over_replicas(gradient) for gradient in gradients]
+        optimizer.apply_gradients(zip(gradients, variables, strict=True), skip_gradients_aggregation=True)
         if memory:
-            memory.update(*views(batch))
-        return {"loss": loss, "contrastive_accuracy": accuracy}
+            memory.follow(encoder, head)
+            memory.enqueue(*remembered)
+        norm = distributed.part_of_mean(tf.linalg.global_norm(gradients))
+        return {"loss": loss, "contrastive_accuracy": accuracy, "gradient_norm": norm}
 
     return step
+
+
+def _chunks_of(config: PretrainConfig, encoder: tf_keras.Model, head: tf_keras.Model) -> GradientCache | None:
+    cache = config.gradient_cache
+    if cache.chunk_size is None:
+        return None
+    return GradientCache(encoder, head, chunk_size=cache.chunk_size, batch_norm=cache.batch_norm)
 
 
 Views = Callable[[loop.Batch], tuple[tf.Tensor, tf.Tensor]]
@@ -210,7 +211,7 @@ class Classifier:
 
 def train_classifier(
     config: ClassifierConfig,
-    files: data.ExampleFiles,
+    files: sources.ExampleFiles,
     *,
     seed: int,
     encoder_config: EncoderConfig,
@@ -246,7 +247,7 @@ def train_classifier(
     batch_size = min(config.batch_size, files.count)
     steps_per_epoch = files.count // batch_size
     total_steps = config.steps or config.epochs * steps_per_epoch
-    with building(config.compute) as strategy:
+    with building(config.compute) as strategy, sources.naming_unreadable(files):
         encoder = resnet.build_encoder(encoder_config, size_px=size_px, seed=seed)
         if pretrained is not None:
             encoder.set_weights(pretrained.get_weights())
@@ -279,7 +280,7 @@ def train_classifier(
             steps_per_epoch=steps_per_epoch,
             batch_size=batch_size,
             jit_compile=distributed.jit_of(config.compute, strategy),
-            saving=_saving(checkpoint_dir, config.model_dump(mode="json") | {"seed": seed, "images": files.count}),
+            saving=_saving(checkpoint_dir, config, seed=seed, files=files),
             report=report,
         )
     return Classifier(model, history)
@@ -313,7 +314,7 @@ class Distilled(Classifier):
 
 def distill(
     config: DistillConfig,
-    files: data.ExampleFiles,
+    files: sources.ExampleFiles,
     *,
     seed: int,
     teacher: tf_keras.Model,
@@ -334,7 +335,7 @@ def distill(
     steps_per_epoch = files.count // batch_size
     total_steps = steps_per_epoch * config.epochs
     size_px, n_classes = teacher.input_shape[1], teacher.output_shape[0][-1]
-    with building(config.compute) as strategy:
+    with building(config.compute) as strategy, sources.naming_unreadable(files):
         encoder = resnet.build_encoder(config.student, size_px=size_px, seed=seed)
         model, variables, classifier = _classifier_on(encoder, None, 0, n_classes=n_classes, frozen=False)
         optimizer = loop.build_optimizer(
@@ -369,7 +370,7 @@ def distill(
             steps_per_epoch=steps_per_epoch,
             batch_size=batch_size,
             jit_compile=distributed.jit_of(config.compute, strategy),
-            saving=_saving(checkpoint_dir, config.model_dump(mode="json") | {"seed": seed, "images": files.count}),
+            saving=_saving(checkpoint_dir, config, seed=seed, files=files),
             report=report,
         )
     return Distilled(model, history)
@@ -397,8 +398,9 @@ def _of_size(config: AugmentConfig, size_px: int) -> AugmentConfig:
     return config.model_copy(update={"crop": config.crop.model_copy(update={"size_px": size_px})})
 
 
-def _batches_of(files: data.ExampleFiles, *, batch_size: int, total_steps: int, seed: int) -> loop.Batches:
-    epochs = -(-total_steps // (files.count // batch_size))
+def _batches_of(files: sources.ExampleFiles, *, batch_size: int, total_steps: int, seed: int) -> loop.Batches:
+    # A batch larger than the set is refused, in words, where the batches are made.
+    epochs = -(-total_steps // max(files.count // batch_size, 1))
 
     def batches(first_step: int, context: tf.distribute.InputContext) -> Iterable[loop.Batch]:
         return data.training_batches(
@@ -406,6 +408,21 @@ def _batches_of(files: data.ExampleFiles, *, batch_size: int, total_steps: int, 
         )
 
     return batches
+
+
+def _saving(
+    directory: str | None,
+    config: Settings,
+    *,
+    seed: int,
+    files: sources.ExampleFiles,
+    every_steps: int = _CHECKPOINT_EVERY_STEPS,
+    kept: int = 1,
+) -> checkpoints.Saving | None:
+    if directory is None:
+        return None
+    identity = config.model_dump(mode="json") | {"seed": seed, "images": files.count}
+    return checkpoints.Saving(directory, every_steps=every_steps, kept=kept, identity=identity)
 
 
 def _cross_entropy(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:

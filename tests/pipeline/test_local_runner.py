@@ -7,8 +7,8 @@ from rich.console import Console
 
 from pipeline import preflight
 from pipeline.config import load_config
-from trainer.config import ConfigError
 from pipeline.runners import local
+from trainer.config import ConfigError
 
 
 @pytest.fixture
