@@ -8,12 +8,12 @@ from typing import Any
 import tensorflow as tf
 import tf_keras
 
-from trainer import images, resnet, weights
-from trainer.config import EncoderConfig
+from trainer import heads, images, resnet, weights
+from trainer.config import EncoderConfig, HeadConfig
 
 _EXTRA = "assets.extra"  # the folder of a SavedModel that is free for files of one's own
-_WEIGHTS = "encoder.safetensors"
-_DESCRIPTION = "encoder.json"
+_ENCODER, _HEAD = "encoder.safetensors", "head.safetensors"
+_ENCODER_CONFIG, _HEAD_CONFIG = "encoder.json", "head.json"
 CLASSES = "classes.json"
 _UNKNOWN_CLASS = -1
 _AUTOGRAPH = False  # no function here branches on a tensor, and converting Keras' own code takes seconds
@@ -124,9 +124,9 @@ def save_classes(classes: Sequence[str], path: str) -> None:
 def save_encoder(encoder: tf_keras.Model, config: EncoderConfig, path: str) -> None:
     """Writes an encoder's weights and description into a SavedModel's folder for files of one's own."""
     tf.io.gfile.makedirs(os.path.join(path, _EXTRA))
-    weights.save({"": encoder}, _extra(path, _WEIGHTS))
+    weights.save({"": encoder}, _extra(path, _ENCODER))
     description = {"size_px": encoder.input_shape[1], "encoder": config.model_dump(mode="json")}
-    _write_json(_extra(path, _DESCRIPTION), description)
+    _write_json(_extra(path, _ENCODER_CONFIG), description)
 
 
 def load_encoder(path: str) -> tuple[tf_keras.Model, EncoderConfig]:
@@ -135,16 +135,42 @@ def load_encoder(path: str) -> tuple[tf_keras.Model, EncoderConfig]:
     Raises:
         ValueError: a tensor is missing, or its shape is not that of the described network.
     """
-    with tf.io.gfile.GFile(_extra(path, _DESCRIPTION)) as file:
-        description = json.load(file)
+    description = _read_json(_extra(path, _ENCODER_CONFIG))
     config = EncoderConfig.model_validate_json(json.dumps(description["encoder"]))
     encoder = resnet.build_encoder(config, size_px=description["size_px"], seed=0)
-    weights.load({"": encoder}, _extra(path, _WEIGHTS))
+    weights.load({"": encoder}, _extra(path, _ENCODER))
     return encoder, config
+
+
+def save_head(head: tf_keras.Model, config: HeadConfig, path: str) -> None:
+    """Writes a projection head beside its encoder: fine-tuning may keep its first layers."""
+    tf.io.gfile.makedirs(os.path.join(path, _EXTRA))
+    weights.save({"": head}, _extra(path, _HEAD))
+    _write_json(
+        _extra(path, _HEAD_CONFIG), {"input_dim": head.input_shape[-1], "head": config.model_dump(mode="json")}
+    )
+
+
+def load_head(path: str) -> tf_keras.Model:
+    """Reads what `save_head` wrote.
+
+    Raises:
+        ValueError: a tensor is missing, or its shape is not that of the described head.
+    """
+    description = _read_json(_extra(path, _HEAD_CONFIG))
+    config = HeadConfig.model_validate_json(json.dumps(description["head"]))
+    head = heads.projection_head(config, input_dim=description["input_dim"], seed=0)
+    weights.load({"": head}, _extra(path, _HEAD))
+    return head
 
 
 def _extra(path: str, name: str) -> str:
     return os.path.join(path, _EXTRA, name)
+
+
+def _read_json(path: str) -> Any:
+    with tf.io.gfile.GFile(path) as file:
+        return json.load(file)
 
 
 def _write_json(path: str, value: Any) -> None:

@@ -12,7 +12,7 @@ from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from trainer import data, stages
+from trainer import data, embeddings, sources
 from trainer.config import ProbeConfig
 
 _SOLVER_ITERATIONS = 500
@@ -41,10 +41,10 @@ class Embedded:
         return Embedded(self.h[indices], self.label[indices], self.key[indices], image)
 
 
-def embed(encoder: tf_keras.Model, files: data.ExampleFiles, *, keep_images: bool = False) -> Embedded:
+def embed(encoder: tf_keras.Model, files: sources.ExampleFiles, *, keep_images: bool = False) -> Embedded:
     """h of every example, batch norm in inference mode; the encoder is not changed."""
     batches = data.evaluation_batches(files, size_px=encoder.input_shape[1])
-    outputs = list(stages.predictions(encoder, batches))
+    outputs = list(embeddings.predictions(encoder, batches))
     return Embedded(
         h=np.concatenate([batch["output"].numpy() for batch in outputs]),
         label=np.concatenate([batch["label"].numpy() for batch in outputs]),
@@ -64,9 +64,9 @@ class Scored:
     key: np.ndarray
 
 
-def classify(model: tf_keras.Model, files: data.ExampleFiles) -> Scored:
+def classify(model: tf_keras.Model, files: sources.ExampleFiles) -> Scored:
     """Class probabilities of every example under a classifier (images → (logits, h)), in inference mode."""
-    outputs = list(stages.predictions(model, data.evaluation_batches(files, size_px=model.input_shape[1])))
+    outputs = list(embeddings.predictions(model, data.evaluation_batches(files, size_px=model.input_shape[1])))
     return Scored(
         probabilities=np.concatenate([tf.nn.softmax(batch["output"][0]).numpy() for batch in outputs]),
         label=np.concatenate([batch["label"].numpy() for batch in outputs]),

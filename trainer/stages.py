@@ -7,9 +7,8 @@ from dataclasses import dataclass
 import tensorflow as tf
 import tf_keras
 
-from trainer import augment, checkpoints, data, distributed, heads, loop, losses, norms, resnet, sources
+from trainer import checkpoints, data, distributed, heads, loop, losses, norms, resnet, sources, views
 from trainer.config import (
-    AugmentConfig,
     ClassifierConfig,
     ComputeConfig,
     DistillConfig,
@@ -120,7 +119,7 @@ def pretrain_step(
     """One replica's step of pretraining: its share of a batch → its parts of loss, accuracy and gradient norm.
 
     Args:
-        config: of the method. With a gradient cache the batch goes through in chunks; the step stays that of the batch.
+        config: of the method; with a gradient cache the batch goes through in chunks.
         encoder: f.
         head: g.
         optimizer: built on the trainable variables of both.
@@ -128,7 +127,7 @@ def pretrain_step(
         memory: of further negatives.
     """
     variables = encoder.trainable_variables + head.trainable_variables
-    views = view_maker(config.augment, size_px=encoder.input_shape[1], seed=seed)
+    make_views = views.pair_maker(config.augment, size_px=encoder.input_shape[1], seed=seed)
     chunks = _chunks_of(config, encoder, head)
     slow_chunks = _chunks_of(config, memory.encoder, memory.head) if memory else None
 
@@ -142,7 +141,7 @@ def pretrain_step(
         )
 
     def whole(batch: loop.Batch) -> tuple[tuple[tf.Tensor, ...], list[tf.Tensor], tuple[tf.Tensor, ...] | None]:
-        x = tf.concat(views(batch), axis=0)
+        x = tf.concat(make_views(batch), axis=0)
         if config.encoder.norm == "local_batch":
             # Statistics of a replica's own pairs would tell the network which images belong together.
             x = norms.shuffle_samples(x, seed=seed, step=optimizer.iterations)
@@ -155,7 +154,8 @@ def pretrain_step(
 
     def in_chunks(batch: loop.Batch) -> tuple[tuple[tf.Tensor, ...], list[tf.Tensor], tuple[tf.Tensor, ...] | None]:
         def chunk_of_views(first: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            return views({name: x[first : first + config.gradient_cache.chunk_size] for name, x in batch.items()})
+            end = first + config.gradient_cache.chunk_size
+            return make_views({name: tensor[first:end] for name, tensor in batch.items()})
 
         n_images = batch["image"].shape[0]
         results, gradients = chunks.gradients(chunk_of_views, n_images, contrast)
@@ -179,21 +179,6 @@ def _chunks_of(config: PretrainConfig, encoder: tf_keras.Model, head: tf_keras.M
     if cache.chunk_size is None:
         return None
     return GradientCache(encoder, head, chunk_size=cache.chunk_size, batch_norm=cache.batch_norm)
-
-
-Views = Callable[[loop.Batch], tuple[tf.Tensor, tf.Tensor]]
-
-
-def view_maker(config: AugmentConfig, *, size_px: int, seed: int) -> Views:
-    """`augment.two_views` of a batch as configured, compiled by XLA: four times faster on two cores than op by op."""
-    config = _of_size(config, size_px)
-
-    # Several replicas on CPUs are threads that TensorFlow cannot run compiled code in.
-    @tf.function(jit_compile=distributed.replicas() == 1, autograph=_AUTOGRAPH)
-    def views(images: tf.Tensor, keys: tf.Tensor, epoch: tf.Tensor, sizes: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        return augment.two_views(images, keys, seed=seed, epoch=epoch, config=config, sizes=sizes)
-
-    return lambda batch: views(batch["image"], batch["key"], batch["epoch"], batch["size"])
 
 
 @dataclass(frozen=True)
@@ -261,7 +246,7 @@ def train_classifier(
             total_steps=total_steps,
             supervised_head=classifier.trainable_variables,
         )
-        view = _one_view_maker(config.augment, size_px=size_px, seed=seed)
+        view = views.single_maker(config.augment, size_px=size_px, seed=seed)
 
         def step(batch: loop.Batch) -> dict[str, tf.Tensor]:
             images = view(batch)
@@ -345,7 +330,7 @@ def distill(
             total_steps=total_steps,
             supervised_head=classifier.trainable_variables,
         )
-        view = _one_view_maker(config.augment, size_px=size_px, seed=seed)
+        view = views.single_maker(config.augment, size_px=size_px, seed=seed)
 
         def step(batch: loop.Batch) -> dict[str, tf.Tensor]:
             images = view(batch)
@@ -374,28 +359,6 @@ def distill(
             report=report,
         )
     return Distilled(model, history)
-
-
-def predictions(model: tf_keras.Model, batches: tf.data.Dataset) -> Iterator[dict[str, tf.Tensor]]:
-    """Runs a model over evaluation batches: each batch with the model's `output` beside it."""
-    run = tf.function(lambda images: model(images, training=False), reduce_retracing=True, autograph=_AUTOGRAPH)
-    for batch in batches:
-        yield {**batch, "output": run(batch["image"])}
-
-
-def _one_view_maker(config: AugmentConfig, *, size_px: int, seed: int) -> Callable[[loop.Batch], tf.Tensor]:
-    config = _of_size(config, size_px)
-
-    def view(batch: loop.Batch) -> tf.Tensor:
-        return augment.one_view(
-            batch["image"], batch["key"], seed=seed, epoch=batch["epoch"], config=config, sizes=batch["size"]
-        )
-
-    return view
-
-
-def _of_size(config: AugmentConfig, size_px: int) -> AugmentConfig:
-    return config.model_copy(update={"crop": config.crop.model_copy(update={"size_px": size_px})})
 
 
 def _batches_of(files: sources.ExampleFiles, *, batch_size: int, total_steps: int, seed: int) -> loop.Batches:

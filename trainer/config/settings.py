@@ -261,3 +261,17 @@ class MethodConfig(Settings):
     )
     distill: DistillConfig = DistillConfig()
     seed: Seed = Field(0, description="of label subsets, weights, order and views")
+
+    @model_validator(mode="after")
+    def _kept_layers_are_there(self) -> "MethodConfig":
+        if self.finetune.head_layer > self.pretrain.head.depth:
+            raise ValueError(
+                f"finetune.head_layer {self.finetune.head_layer}: the projection head has {self.pretrain.head.depth} "
+                "layers; keep fewer, or set pretrain.head"
+            )
+        if self.supervised.head_layer:
+            raise ValueError(
+                f"supervised.head_layer {self.supervised.head_layer}: a network from scratch has no projection head; "
+                "set it to 0"
+            )
+        return self
