@@ -13,6 +13,7 @@ from trainer.config import EncoderConfig, HeadConfig
 
 _EXTRA = "assets.extra"  # the folder of a SavedModel that is free for files of one's own
 _ENCODER, _HEAD = "encoder.safetensors", "head.safetensors"
+_CLASSIFIER, _CLASSIFIER_CONFIG = "classifier.safetensors", "classifier.json"
 _ENCODER_CONFIG, _HEAD_CONFIG = "encoder.json", "head.json"
 CLASSES = "classes.json"
 _UNKNOWN_CLASS = -1
@@ -151,7 +152,7 @@ def save_head(head: tf_keras.Model, config: HeadConfig, path: str) -> None:
     )
 
 
-def load_head(path: str) -> tf_keras.Model:
+def load_head(path: str) -> tuple[tf_keras.Model, HeadConfig]:
     """Reads what `save_head` wrote.
 
     Raises:
@@ -161,7 +162,58 @@ def load_head(path: str) -> tf_keras.Model:
     config = HeadConfig.model_validate_json(json.dumps(description["head"]))
     head = heads.projection_head(config, input_dim=description["input_dim"], seed=0)
     weights.load({"": head}, _extra(path, _HEAD))
-    return head
+    return head, config
+
+
+def save_classifier(
+    model: tf_keras.Model,
+    path: str,
+    *,
+    encoder: EncoderConfig,
+    classes: Sequence[str],
+    head: HeadConfig | None = None,
+    head_layer: int = 0,
+) -> None:
+    """Writes a classifier's weights and description, which `load_classifier` reads; distillation teaches with it.
+
+    Args:
+        model: as `heads.classifier_on` makes it.
+        path: of the model's folder.
+        encoder: its encoder's settings.
+        classes: names in the order of the logits.
+        head: settings of the projection head whose first layers it keeps, if it keeps any.
+        head_layer: how many.
+    """
+    tf.io.gfile.makedirs(os.path.join(path, _EXTRA))
+    weights.save({"": model}, _extra(path, _CLASSIFIER))
+    description = {
+        "size_px": model.input_shape[1],
+        "encoder": encoder.model_dump(mode="json"),
+        "head": head and head.model_dump(mode="json"),
+        "head_layer": head_layer,
+        "classes": list(classes),
+    }
+    _write_json(_extra(path, _CLASSIFIER_CONFIG), description)
+
+
+def load_classifier(path: str) -> tuple[tf_keras.Model, EncoderConfig, tuple[str, ...]]:
+    """Reads what `save_classifier` wrote: the model images → (logits, h), its encoder's settings, its classes.
+
+    Raises:
+        ValueError: a tensor is missing, or its shape is not that of the described network.
+    """
+    description = _read_json(_extra(path, _CLASSIFIER_CONFIG))
+    config = EncoderConfig.model_validate_json(json.dumps(description["encoder"]))
+    encoder = resnet.build_encoder(config, size_px=description["size_px"], seed=0)
+    kept = None
+    if description["head_layer"]:
+        head = HeadConfig.model_validate_json(json.dumps(description["head"]))
+        whole = heads.projection_head(head, input_dim=encoder.output_shape[-1], seed=0)
+        kept = heads.kept_layers(whole, description["head_layer"])
+    classes = tuple(description["classes"])
+    model = heads.classifier_on(encoder, n_classes=len(classes), kept=kept)
+    weights.load({"": model}, _extra(path, _CLASSIFIER))
+    return model, config, classes
 
 
 def _extra(path: str, name: str) -> str:

@@ -6,6 +6,8 @@ from tf_keras import layers
 from trainer import norms
 from trainer.config import HeadConfig
 
+LOGITS = "logits"  # name of the layer that classifies
+
 
 def projection_head(config: HeadConfig, *, input_dim: int, seed: int) -> tf_keras.Model:
     """The projection g: h → z (arXiv 2002.05709, section 4.2; deeper in 2006.10029, section 2).
@@ -66,4 +68,31 @@ def classification_head(n_classes: int) -> layers.Dense:
 
     Its logits are float32 whatever the policy.
     """
-    return layers.Dense(n_classes, kernel_initializer="zeros", name="logits", dtype="float32")
+    return layers.Dense(n_classes, kernel_initializer="zeros", name=LOGITS, dtype="float32")
+
+
+def kept_layers(head: tf_keras.Model, count: int) -> tf_keras.Model:
+    """A copy of a head's first layers with their weights, to be tuned; see `first_layers`."""
+    kept = first_layers(tf_keras.models.clone_model(head), count)
+    kept.set_weights(first_layers(head, count).get_weights())
+    return kept
+
+
+def classifier_on(encoder: tf_keras.Model, *, n_classes: int, kept: tf_keras.Model | None = None) -> tf_keras.Model:
+    """A classifier on top of an encoder, with the kept layers of the projection head between them.
+
+    Args:
+        encoder: images → h [B, D].
+        n_classes: C.
+        kept: h → features; None classifies h itself.
+
+    Returns:
+        A model from images to (logits [B, C], h [B, D]); the layer of the logits is called `LOGITS`.
+    """
+    features = encoder.output
+    # Layer by layer, not as a model within the model: in files each weight then has the name of its layer.
+    for layer in kept.layers[1:] if kept else ():
+        features = layer(features)
+    return tf_keras.Model(
+        encoder.input, [classification_head(n_classes)(features), encoder.output], name="classifier"
+    )

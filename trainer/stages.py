@@ -236,15 +236,16 @@ def train_classifier(
         encoder = resnet.build_encoder(encoder_config, size_px=size_px, seed=seed)
         if pretrained is not None:
             encoder.set_weights(pretrained.get_weights())
-        model, variables, classifier = _classifier_on(
-            encoder, pretrained_head, config.head_layer, n_classes=n_classes, frozen=frozen
-        )
+        kept = heads.kept_layers(pretrained_head, config.head_layer) if config.head_layer else None
+        model = heads.classifier_on(encoder, n_classes=n_classes, kept=kept)
+        head = model.get_layer(heads.LOGITS).trainable_variables
+        variables = head if frozen else model.trainable_variables
         optimizer = loop.build_optimizer(
             config.optimizer,
             variables,
             batch_size=batch_size,
             total_steps=total_steps,
-            supervised_head=classifier.trainable_variables,
+            supervised_head=head,
         )
         view = views.single_maker(config.augment, size_px=size_px, seed=seed)
 
@@ -269,27 +270,6 @@ def train_classifier(
             report=report,
         )
     return Classifier(model, history)
-
-
-def _classifier_on(
-    encoder: tf_keras.Model,
-    head: tf_keras.Model | None,
-    head_layer: int,
-    *,
-    n_classes: int,
-    frozen: bool,
-) -> tuple[tf_keras.Model, list[tf.Variable], tf_keras.layers.Layer]:
-    """Images → (logits, h), the variables that are trained, and the layer of the logits."""
-    h, kept = encoder.output, []
-    features = h
-    if head_layer:
-        under = heads.first_layers(tf_keras.models.clone_model(head), head_layer)
-        under.set_weights(heads.first_layers(head, head_layer).get_weights())
-        features, kept = under(h), under.trainable_variables
-    classifier = heads.classification_head(n_classes)
-    model = tf_keras.Model(encoder.input, [classifier(features), h], name="classifier")
-    variables = [] if frozen else encoder.trainable_variables + kept
-    return model, variables + classifier.trainable_variables, classifier
 
 
 @dataclass(frozen=True)
@@ -322,13 +302,14 @@ def distill(
     size_px, n_classes = teacher.input_shape[1], teacher.output_shape[0][-1]
     with building(config.compute) as strategy, sources.naming_unreadable(files):
         encoder = resnet.build_encoder(config.student, size_px=size_px, seed=seed)
-        model, variables, classifier = _classifier_on(encoder, None, 0, n_classes=n_classes, frozen=False)
+        model = heads.classifier_on(encoder, n_classes=n_classes)
+        variables = model.trainable_variables
         optimizer = loop.build_optimizer(
             config.optimizer,
             variables,
             batch_size=batch_size,
             total_steps=total_steps,
-            supervised_head=classifier.trainable_variables,
+            supervised_head=model.get_layer(heads.LOGITS).trainable_variables,
         )
         view = views.single_maker(config.augment, size_px=size_px, seed=seed)
 

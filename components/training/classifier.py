@@ -28,7 +28,7 @@ def run_fn(fn_args: FnArgs) -> None:
     encoder, head, size_px = None, None, config.augment.crop.size_px or files.short_side_px
     if fn_args.base_model:
         encoder, encoder_config = export.load_encoder(fn_args.base_model)
-        head = export.load_head(fn_args.base_model) if config.head_layer else None
+        head = export.load_head(fn_args.base_model)[0] if config.head_layer else None
         pretrained_px = encoder.input_shape[1]
         if pretrained_px != size_px:
             raise ValueError(
