@@ -23,7 +23,9 @@ from trainer.config import (
 
 TINY = EncoderConfig(stage_blocks=(1,), width=4)
 ADAMW = OptimizerConfig(name="adamw", learning_rate=0.01)
-FINETUNE = ClassifierConfig(crop=CropConfig(size_px=16), steps=2, batch_size=20, optimizer=ADAMW)
+FINETUNE = ClassifierConfig(
+    augment=AugmentConfig(crop=CropConfig(size_px=16)), steps=2, batch_size=20, optimizer=ADAMW
+)
 SERVE = """
 import base64
 import numpy as np
