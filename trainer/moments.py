@@ -3,7 +3,7 @@
 That is what lets a batch go through in chunks and still be normalised as a whole: see `gradient_cache`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import tensorflow as tf
@@ -33,7 +33,7 @@ class MomentNetwork:
                 replicas, some that are synchronized and some that are not.
         """
         self._norms: list[_SharedNorm] = []
-        self._models = [tf_keras.models.clone_model(model, clone_function=self._share) for model in models]
+        self._models = [_clone(model, self._share) for model in models]
         self.depth = 0
         for model in self._models:
             self.depth = _longest_path(model, self.depth)
@@ -167,6 +167,11 @@ class _SharedNorm(layers.Layer):
             variance *= count / (count - 1)
         for moving, value in ((norm.moving_mean, mean), (norm.moving_variance, variance)):
             moving.assign_sub((moving - value) * (1 - norm.momentum))
+
+
+@tf.autograph.experimental.do_not_convert  # of Keras' own code: it has nothing to convert and takes seconds
+def _clone(model: tf_keras.Model, share: Callable[[layers.Layer], layers.Layer]) -> tf_keras.Model:
+    return tf_keras.models.clone_model(model, clone_function=share)
 
 
 def _longest_path(model: tf_keras.Model, start: int) -> int:

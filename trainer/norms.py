@@ -4,7 +4,7 @@ import tensorflow as tf
 import tf_keras
 from tf_keras import layers
 
-from trainer import prng
+from trainer import distributed, prng
 
 _MOMENTUM = 0.9
 _EPSILON = 1e-5
@@ -32,12 +32,11 @@ def norm(kind: str, *, last: bool = False, name: str) -> layers.Layer:
     """
     gamma = "zeros" if last else "ones"
     if kind in ("batch", "local_batch"):
-        replicas = tf.distribute.get_strategy().num_replicas_in_sync
         return layers.BatchNormalization(
             momentum=_MOMENTUM,
             epsilon=_EPSILON,
             gamma_initializer=gamma,
-            synchronized=kind == "batch" and replicas > 1,
+            synchronized=kind == "batch" and distributed.replicas() > 1,
             name=name,
         )
     if kind in ("layer", "group"):
@@ -127,20 +126,28 @@ def unshuffle_samples(x: tf.Tensor, *, seed: int, step: int | tf.Tensor) -> tf.T
 
 
 def _deal(x: tf.Tensor, seed: int, step: int | tf.Tensor, *, inverse: bool) -> tf.Tensor:
-    replicas = tf.distribute.get_strategy().num_replicas_in_sync
+    replicas = distributed.replicas()
     if replicas == 1:
         return x
-    context = tf.distribute.get_replica_context()
     share = x.shape[0] if x.shape[0] is not None else tf.shape(x)[0]
-    order = _permutation(share * replicas, seed, step)
+    order = sample_order(share * replicas, seed=seed, step=step)
     if inverse:
         order = tf.argsort(order)
-    own = context.replica_id_in_sync_group * share + tf.range(share)
-    return tf.gather(context.all_gather(x, axis=0), tf.gather(order, own))
+    own = distributed.replica_id() * share + tf.range(share)
+    return tf.gather(distributed.gather(x), tf.gather(order, own))
 
 
-def _permutation(count: int | tf.Tensor, seed: int, step: int | tf.Tensor) -> tf.Tensor:
-    """A random order of [count]: `tf.random.experimental.stateless_shuffle` has no XLA kernel."""
+def sample_order(count: int | tf.Tensor, *, seed: int, step: int | tf.Tensor) -> tf.Tensor:
+    """The permutation behind `shuffle_samples`: the same on every replica, in eager mode, in graphs and under XLA.
+
+    Args:
+        count: n, of all replicas' samples.
+        seed: of the run, 0 … 2³²−1.
+        step: of the training, below 2³².
+
+    Returns:
+        int32 [n]: the sample that comes first, second, …
+    """
     run_key = tf.constant([seed & 0xFFFFFFFF, _SHUFFLE_STREAM], tf.uint32)
     key = prng.threefry2x32(run_key, prng.split_int64(tf.cast(step, tf.int64)))
     return tf.argsort(prng.uniform(key[None], count=count, stream=0)[0], stable=True)

@@ -8,6 +8,7 @@ layers in the order in which they were made. Kernels have one layout in both and
 import os
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -24,6 +25,7 @@ _VARIABLES = {_CONV: ("kernel",), _NORM: _STATISTICS}
 _GRAPH_ENCODER, _GRAPH_HEAD = "model/resnet_model", "model/_projection_head"
 _SCOPE_ENCODER, _SCOPE_HEAD = "base_model", "head_contrastive"
 
+_Reader = Any  # what tf.train.load_checkpoint returns: TensorFlow does not export its class
 _Layers = Iterator[tuple[str, str, str]]  # our layer, the path of theirs, and its kind, as the authors construct them
 
 
@@ -145,7 +147,7 @@ def _block_layers(config: EncoderConfig, ours: str, theirs: str) -> _Layers:
         yield from _conv_norm(f"{ours}_c", f"{group}/6", f"{group}/7")
 
 
-def _open(path: str) -> tf.train.CheckpointReader:
+def _open(path: str) -> _Reader:
     prefix = os.path.join(path, "variables", "variables")
     for candidate in (prefix, path):
         if tf.io.gfile.exists(f"{candidate}.index"):
@@ -153,7 +155,7 @@ def _open(path: str) -> tf.train.CheckpointReader:
     raise ValueError(f"{path}: must be the folder of a SavedModel or the prefix of a checkpoint, with an .index file")
 
 
-def _read_scopes(reader: tf.train.CheckpointReader, roots: list[str], names: list[str]) -> dict[str, np.ndarray]:
+def _read_scopes(reader: _Reader, roots: list[str], names: list[str]) -> dict[str, np.ndarray]:
     """The tensors of the layers in some scopes by their names, without an optimiser's slots."""
     prefixes, variables = tuple(f"{root}/" for root in roots), {name.rpartition("/")[2] for name in names}
     return {
@@ -163,7 +165,7 @@ def _read_scopes(reader: tf.train.CheckpointReader, roots: list[str], names: lis
     }
 
 
-def _read_graph(reader: tf.train.CheckpointReader, roots: list[str], names: list[str]) -> dict[str, np.ndarray]:
+def _read_graph(reader: _Reader, roots: list[str], names: list[str]) -> dict[str, np.ndarray]:
     """The tensors below some objects: by `names` where one leads to it, else by the variable's own name."""
     graph = TrackableObjectGraph.FromString(reader.get_tensor(_OBJECT_GRAPH))
     named = {_descend(graph, name): name for name in names}

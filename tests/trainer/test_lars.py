@@ -31,12 +31,12 @@ def test_lars_three_steps_equal_the_oracle(decay, adapted):
 
 
 def test_lars_three_steps_equal_the_golden_trace():
-    # Worked by hand: ‖w‖ = 5, ‖g‖ = 2.5, so the first step is 1·0.001·2·g, and the second 0.9·v + 2·0.001·‖w‖/‖g‖·g.
+    # Worked by hand, decay 0 and rates 1, 2, 2. ‖w‖ = 5 and ‖g‖ = 2.5 make the first step 1·0.001·2·g; the second is
+    # 0.9·v + 2·0.001·‖w‖/‖g‖·g with ‖w‖ = 4.995 and ‖g‖ = 1; the third has no gradient and leaves 0.9·v.
     variable = tf.Variable([3.0, 4.0])
     optimizer = lars.LARS(schedules.warmup_cosine(PEAK, warmup_steps=2, total_steps=4))
-    first, second = run_steps(optimizer, variable, [[1.5, 2.0], [0.0, 1.0]])
-    np.testing.assert_allclose(first, [3 - 0.003, 4 - 0.004], rtol=1e-6)
-    np.testing.assert_allclose(second, [2.997 - 0.0027, 3.996 - 0.0036 - 0.002 * 4.995], rtol=1e-6)
+    steps = list(run_steps(optimizer, variable, [[1.5, 2.0], [0.0, 1.0], [0.0, 0.0]]))
+    np.testing.assert_allclose(steps, [[2.997, 3.996], [2.9943, 3.98241], [2.99187, 3.970179]], rtol=1e-6)
 
 
 def test_lars_zero_gradient_still_decays_the_weights_and_moves_on_its_momentum():
