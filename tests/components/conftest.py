@@ -84,13 +84,16 @@ def transform(tmp_path_factory):
         # A column of one, as the schema of an ingestion without gaps says.
         features = {name: tf.io.FixedLenFeature([1], dtype) for name, dtype in types.items()}
         metadata = tft.DatasetMetadata.from_feature_spec(features)
-        with beam.Pipeline(runner=FnApiRunner()) as pipeline, tft_beam.Context(temp_dir=str(directory / "tmp")):
+        # As TFX's executor does: with it, an analyzer that depends on another fails.
+        context = tft_beam.Context(temp_dir=str(directory / "tmp"), use_deep_copy_optimization=True)
+        with beam.Pipeline(runner=FnApiRunner()) as pipeline, context:
             columns = [{name: [value] for name, value in row.items()} for row in rows]
             data = pipeline | beam.Create(columns, reshuffle=False)
-            (transformed, of_transformed), graph = (data, metadata) | tft_beam.AnalyzeAndTransformDataset(
+            graph = (data, metadata) | tft_beam.AnalyzeDataset(
                 # A partial, since Beam would pickle a lambda with this module and all that pytest put into it.
                 functools.partial(preprocessing_fn, custom_config=custom_config)
             )
+            transformed, of_transformed = ((data, metadata), graph) | tft_beam.TransformDataset()
             coder = tft.coders.ExampleProtoCoder(of_transformed.schema)
             _ = (
                 transformed

@@ -80,21 +80,23 @@ def test_preprocessing_large_median_is_capped(transform, raw_images):
     assert all(row.keys() == UNLABELED for row in rows), "unlabeled examples get no label features"
 
 
-def test_preprocessing_tells_the_statistics_of_the_channels_in_every_row(examples):
+def test_preprocessing_tells_the_statistics_of_the_channels_in_every_row(examples, raw_images):
     moments = []
-    for row in examples.values():
-        image = pixels(row["image"]).reshape(-1, 3) / 255
+    for raw in raw_images:
+        step = max(1, min(raw.width, raw.height) // 64)
+        image = pixels(raw.image_bytes)[::step, ::step].reshape(-1, 3) / 255
         moments.append([image.mean(axis=0), (image**2).mean(axis=0)])
     mean, square = np.mean(moments, axis=0)
     for row in examples.values():
-        np.testing.assert_allclose(row["channel_mean"], mean, atol=1e-5)
-        np.testing.assert_allclose(row["channel_std"], np.sqrt(square - mean**2), atol=1e-4)
+        # Decoders of JPEG differ.
+        np.testing.assert_allclose(row["channel_mean"], mean, atol=1e-3)
+        np.testing.assert_allclose(row["channel_std"], np.sqrt(square - mean**2), atol=1e-3)
 
 
 @pytest.fixture
 def outside_of_an_analysis(monkeypatch):
     """Leaves out what only an analysis can compute: elsewhere each of tft's analyzers fails."""
-    monkeypatch.setattr(preprocessing, "_channel_statistics", lambda png: {})
+    monkeypatch.setattr(preprocessing, "_channel_statistics", lambda encoded: {})
 
 
 @pytest.mark.usefixtures("outside_of_an_analysis")
