@@ -33,6 +33,9 @@ class GradientCache:
     times as long as a plain step: exact batch norm in chunks is for small networks, and to judge `per_chunk` by.
 
     On several replicas each takes its own rows in chunks; loss and moments are those of the global batch.
+
+    Attributes:
+        sweeps: D, or 0 where batch norm needs none.
     """
 
     def __init__(
@@ -58,7 +61,8 @@ class GradientCache:
         self._network = MomentNetwork([encoder, head])
         self._variables = encoder.trainable_variables + head.trainable_variables
         self._chunk_size = chunk_size
-        self._sweeps = self._network.depth if batch_norm == "exact" else None
+        self._exact = batch_norm == "exact"
+        self.sweeps = self._network.depth if self._exact else 0
 
     def chunk(self, x: tf.Tensor, first: tf.Tensor) -> tf.Tensor:
         """The rows of a chunk, [chunk_size, ...], out of those of a batch, in a form that XLA can compile.
@@ -108,7 +112,7 @@ class GradientCache:
                 shares = self._pull(views, n_chunks, given, slopes, multipliers, toward_weights=False)
                 return self._network.over_replicas(shares)
 
-            multipliers = _repeat(one_level_up, multipliers, self._sweeps)
+            multipliers = _repeat(one_level_up, multipliers, self.sweeps)
         gradients = self._pull(views, n_chunks, given, slopes, multipliers, toward_weights=True)
         if given is None:
             self._network.update_moving(seen, rows=2 * self._chunk_size)
@@ -127,13 +131,13 @@ class GradientCache:
     def _project(self, views: Views, n_chunks: int) -> tuple[tf.Tensor, tf.Tensor, Moments | None, Moments]:
         """z of the batch, the moments by which it was normalised, or None for each chunk's, and the mean of those."""
         given = None
-        if self._sweeps is not None:
+        if self._exact:
 
             def one_level_down(given: Moments) -> Moments:
                 _, seen = self._forward(views, n_chunks, given)
                 return self._network.moments(seen, given)
 
-            given = _repeat(one_level_down, self._network.moving(), self._sweeps)
+            given = _repeat(one_level_down, self._network.moving(), self.sweeps)
         z, seen = self._forward(views, n_chunks, given)
         z_a, z_b = (tf.reshape(z[:, view], [n_chunks * self._chunk_size, z.shape[-1]]) for view in (0, 1))
         return z_a, z_b, given, seen

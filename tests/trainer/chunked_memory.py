@@ -1,0 +1,58 @@
+"""Peak memory of steps in chunks of 32 images and of the full step, in a process of its own; prints MiB as JSON."""
+
+import functools
+import json
+import resource
+import sys
+
+import tensorflow as tf
+import tf_keras
+from tf_keras import layers
+
+from trainer import gradient_cache, losses
+
+CHUNK_SIZE, SIZE_PX, N_CONVOLUTIONS = 32, 16, 4
+LOSS = functools.partial(losses.nt_xent_and_accuracy, temperature=0.5, block_rows=64)
+
+
+def networks():
+    x = images = layers.Input([SIZE_PX, SIZE_PX, 3])
+    for _ in range(N_CONVOLUTIONS):
+        x = layers.ReLU()(layers.BatchNormalization()(layers.Conv2D(16, 3, padding="same")(x)))
+    h = layers.Input([16])
+    return tf_keras.Model(images, layers.GlobalAveragePooling2D()(x)), tf_keras.Model(h, layers.Dense(8)(h))
+
+
+def views_of(images):
+    x = tf.cast(images, tf.float32) / 255
+    return x, tf.reverse(x, [2])
+
+
+def peak_mib():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+
+
+def main():
+    encoder, head = networks()
+    cache = gradient_cache.GradientCache(encoder, head, chunk_size=CHUNK_SIZE)
+
+    @tf.function(autograph=False)
+    def cached(images):
+        return cache.gradients(lambda first: views_of(cache.chunk(images, first)), images.shape[0], LOSS)
+
+    @tf.function(autograph=False)
+    def full(images):
+        with tf.GradientTape() as tape:
+            z = head(encoder(tf.concat(views_of(images), axis=0), training=True), training=True)
+            results = LOSS(*tf.split(z, 2))
+        return results, tape.gradient(results[0], encoder.trainable_variables + head.trainable_variables)
+
+    peak = {}
+    for step, batch_size in ((cached, 64), (cached, 512), (full, 512)):
+        step(tf.zeros([batch_size, SIZE_PX, SIZE_PX, 3], tf.uint8))
+        peak[f"{step.python_function.__name__} {batch_size}"] = peak_mib()
+    return peak
+
+
+if __name__ == "__main__":
+    json.dump(main(), sys.stdout)
