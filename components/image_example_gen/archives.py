@@ -201,11 +201,8 @@ def _lone_descriptions(descriptions: list[str], stems: set[str], uri: str) -> It
 
 def read_limited(file: BinaryIO, max_bytes: int) -> bytes:
     """Returns a file's content, or its beginning of over `max_bytes` bytes if it is longer than that."""
-    data = file.read(min(_READ_BYTES, max_bytes + 1))
-    if len(data) < _READ_BYTES:
-        return data
-    pieces, size = [data], len(data)
-    while size <= max_bytes and (data := file.read(max(_READ_BYTES, size))):
+    pieces, size = [], 0
+    while size <= max_bytes and (data := file.read(min(max(_READ_BYTES, size), max_bytes + 1 - size))):
         pieces.append(data)
         size += len(data)
     return b"".join(pieces)
