@@ -13,7 +13,6 @@ _FOOTER_BYTES = 4
 _MASK_DELTA = 0xA282EAD8
 # Tags of a message's first three fields where a length follows (wire type 2).
 _FIRST, _SECOND, _THIRD = (bytes((number << 3 | 2,)) for number in (1, 2, 3))
-_ONE_BYTE = [bytes((value,)) for value in range(0x80)]
 
 
 class BrokenRecordsError(ValueError):
@@ -65,29 +64,28 @@ def serialise(values: dict[str, bytes | int]) -> bytes:
     The wire format is put together here: with small images the message class takes longer than all else that a
     writer does. Tests compare it with TensorFlow's bytes.
     """
-    pieces, size = [], 0
+    pieces = []
     for name, value in sorted(values.items()):
         kind, content = (_FIRST, value) if isinstance(value, bytes) else (_THIRD, _varint(value))
-        # From the inside out, each frame before what it frames, so that a big value is copied once.
-        frame = _FIRST + _varint(len(content))
-        frame = kind + _varint(len(frame) + len(content)) + frame
-        frame = _name_field(name) + _SECOND + _varint(len(frame) + len(content)) + frame
-        frame = _FIRST + _varint(len(frame) + len(content)) + frame
-        pieces += (frame, content)
-        size += len(frame) + len(content)
-    return b"".join((_FIRST, _varint(size), *pieces))
+        pieces += (_frame(name, kind, len(content)), content)
+    return b"".join((_FIRST, _varint(sum(map(len, pieces))), *pieces))
 
 
-@functools.lru_cache(maxsize=64)
-def _name_field(name: str) -> bytes:
+@functools.lru_cache(maxsize=2**14)
+def _frame(name: str, kind: bytes, size: int) -> bytes:
+    """Returns what stands before a feature's only value of `size` bytes; few sizes are common."""
     encoded = name.encode()
-    return _FIRST + _varint(len(encoded)) + encoded
+    frame = _FIRST + _varint(size)
+    # From the inside out: the list of values, the feature, and its name's entry among the features.
+    frame = kind + _varint(len(frame) + size) + frame
+    frame = _FIRST + _varint(len(encoded)) + encoded + _SECOND + _varint(len(frame) + size) + frame
+    return _FIRST + _varint(len(frame) + size) + frame
 
 
 def _varint(value: int) -> bytes:
     """Returns a non-negative integer in groups of 7 bits, the lowest first, all but the last marked."""
     if value < 0x80:
-        return _ONE_BYTE[value]
+        return bytes((value,))
     groups = bytearray()
     while value >= 0x80:
         groups.append(value & 0x7F | 0x80)

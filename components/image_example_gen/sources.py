@@ -9,7 +9,7 @@ import posixpath
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
@@ -111,7 +111,7 @@ def plan(source: Source) -> tuple[Source, list[Work]]:
 def read(work: Work, *, max_bytes: int) -> Iterator[archives.Item]:
     """Yields everything that a work item holds, each as a candidate or a reject."""
     readers = {"tar": archives.read_tar, "zip": archives.read_zip}
-    opener = _opener(work.root)
+    reader = _reader(work.root)
     for entry in work.entries:
         if isinstance(entry, names.Reject):
             yield entry
@@ -119,7 +119,7 @@ def read(work: Work, *, max_bytes: int) -> Iterator[archives.Item]:
         full = _join(work.root, entry.path)
         uri = names.text(full)
         if work.kind == "files":
-            yield _read_file(opener, full, entry, work.root, max_bytes)
+            yield _read_file(reader, full, entry, work.root, max_bytes)
         elif work.kind == "tfrecords":
             yield from archives.read_tfrecords(lambda full=full: scratch.open_bytes(full), uri, max_bytes=max_bytes)
         else:
@@ -130,20 +130,34 @@ def read(work: Work, *, max_bytes: int) -> Iterator[archives.Item]:
             )
 
 
-def _opener(root: str) -> Callable[[str], BinaryIO]:
-    """Finds once, not per file, how files under `root` are opened: that costs as much as reading a small image."""
+def _reader(root: str) -> Callable[[str, int], bytes]:
+    """Finds once, not per file, how files under `root` are read: that costs as much as reading a small image."""
     if "://" not in root:
-        return functools.partial(open, mode="rb", buffering=0)
-    return functools.partial(FileSystems.get_filesystem(root).open, compression_type=CompressionTypes.UNCOMPRESSED)
+        return _read_local
+    filesystem = FileSystems.get_filesystem(root)
+
+    def read_remote(path: str, max_bytes: int) -> bytes:
+        with filesystem.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+            return archives.read_limited(file.read, max_bytes)
+
+    return read_remote
+
+
+def _read_local(path: str, max_bytes: int) -> bytes:
+    # Without Python's file objects, which take half of the time to read a small image.
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return archives.read_limited(functools.partial(os.read, descriptor), max_bytes)
+    finally:
+        os.close(descriptor)
 
 
 def _read_file(
-    opener: Callable[[str], BinaryIO], full: str, entry: Entry, root: str, max_bytes: int
+    reader: Callable[[str, int], bytes], full: str, entry: Entry, root: str, max_bytes: int
 ) -> archives.Item:
     uri = names.text(full)
     try:
-        with opener(full) as file:
-            data = archives.read_limited(file, max_bytes)
+        data = reader(full, max_bytes)
         label = None
         if entry.class_path:
             with scratch.open_bytes(_join(root, entry.class_path)) as file:

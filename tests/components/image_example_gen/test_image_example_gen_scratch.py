@@ -1,4 +1,4 @@
-"""What readers leave for writers: attempts that are killed or repeated, batches of any size, and that none of it stays."""
+"""What readers leave for writers: attempts that are killed or repeated, batches of any size, nothing for good."""
 
 import collections
 import pickle
