@@ -20,7 +20,7 @@ FREE_SETTINGS = (
     "compute.tpu",
     "compute.jit_compile",
 )
-_ABSENT = "not there"
+_ABSENT = "absent"
 _LOGGER = logging.getLogger(__name__)
 
 
@@ -78,8 +78,8 @@ class Checkpoints:
         for path in reversed(self._manager.checkpoints):
             try:
                 self._checkpoint.restore(path).assert_consumed()
-            except tf.errors.OpError as error:
-                _LOGGER.warning("checkpoint %s cannot be read, the one before is taken: %s", path, error.message)
+            except (tf.errors.OpError, IndexError) as error:  # TensorFlow's reader: IndexError for a file cut short
+                _LOGGER.warning("checkpoint %s cannot be read, the one before is taken: %s", path, error)
             except (AssertionError, ValueError) as error:
                 raise ValueError(
                     f"checkpoint {path} is of another network or optimiser: choose another directory ({error})"

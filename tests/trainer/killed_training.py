@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 
+import numpy as np
 import tensorflow as tf
 import tf_keras
 
@@ -11,6 +12,29 @@ from trainer import checkpoints, loop
 from trainer.config import OptimizerConfig
 
 TOTAL_STEPS, STEPS_PER_EPOCH, BATCH_SIZE = 12, 4, 3
+TIMES = {"images_per_s", "input_wait_share"}
+
+
+class KilledError(Exception):
+    pass
+
+
+def kill_at(step):
+    def hook(number):
+        if number == step:
+            raise KilledError
+
+    return hook
+
+
+def without_speed(rows):
+    return [{name: value for name, value in row.items() if name not in TIMES} for row in rows]
+
+
+def assert_same_training(ours, expected):
+    for value, other in zip(ours[0], expected[0], strict=True):
+        np.testing.assert_array_equal(value, other)
+    assert without_speed(ours[1].rows) == without_speed(expected[1].rows)
 
 
 def run(checkpoint_dir=None, *, optimizer="lars", identity=None, batch_hook=None, every_steps=4, kept=2, **settings):
