@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, field_validator, model_validator
 
-from trainer.config import Count, MethodConfig, Probability, Settings, load
+from trainer.config import Count, Probability, Settings, StagesConfig, load
 
 _SAMPLE = {
     "unlabeled": "data/cifar10_sample/train.tar",
@@ -75,7 +75,7 @@ class BeamConfig(Settings):
     )
 
 
-class PipelineConfig(MethodConfig):
+class PipelineConfig(StagesConfig):
     """One run of the pipeline."""
 
     data: DataConfig = DataConfig()
@@ -105,6 +105,15 @@ class PipelineConfig(MethodConfig):
             raise ValueError(
                 f"{given}: what is pretrained is fine-tuned, and the baseline must be the same network, so set all "
                 "three to one size or to null"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _probe_needs_no_images(self) -> "PipelineConfig":
+        if self.probe.method == "gradient":
+            raise ValueError(
+                "probe.method = gradient: LinearEval solves its probe on stored features; choose logistic or ridge, or "
+                "`python -m trainer probe`"
             )
         return self
 

@@ -15,7 +15,6 @@ from trainer.history import History
 FREE_SETTINGS = (
     "checkpoint_every_steps",
     "kept_checkpoints",
-    "diagnostics",
     "compute.strategy",
     "compute.tpu",
     "compute.jit_compile",

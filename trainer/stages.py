@@ -1,6 +1,6 @@
 """The stages of SimCLR: pretraining without labels, and what is trained on top of it or beside it."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -56,7 +56,6 @@ def pretrain(
     checkpoint_dir: str | None = None,
     log_dir: str | None = None,
     report: loop.Report | None = None,
-    watch: Callable[[tf_keras.Model, tf_keras.Model], loop.Watch] | None = None,
 ) -> Pretrained:
     """SimCLR: two views of each image, one forward pass, NT-Xent (arXiv 2002.05709, algorithm 1).
 
@@ -67,7 +66,6 @@ def pretrain(
         checkpoint_dir: where the training is saved and taken up again after a kill.
         log_dir: of TensorBoard.
         report: receives the progress.
-        watch: given encoder and head, what looks at them after each step, such as `diagnostics.Diagnostics`.
 
     Raises:
         ValueError: the batch is larger than the set, or checkpoints are of another training.
@@ -102,7 +100,6 @@ def pretrain(
             ),
             log_dir=log_dir,
             report=report,
-            watch=watch(encoder, head) if watch else None,
         )
     return Pretrained(encoder, head, history, batch_size)
 

@@ -141,3 +141,12 @@ def test_configuration_is_frozen():
 def test_json_round_trip_keeps_every_field():
     config = PipelineConfig()
     assert PipelineConfig.model_validate_json(json.dumps(config.model_dump(mode="json"))) == config
+
+
+def test_gradient_probe_is_refused_with_what_the_pipeline_can():
+    assert "choose logistic or ridge" in refused("probe.method=gradient")
+
+
+def test_preset_of_the_trainer_is_a_start_for_the_pipeline_too():
+    config = load_config(None, ["preset=cifar10_r18", "probe.method=ridge"])
+    assert (config.pretrain.batch_size, config.pretrain.encoder.width) == (512, 64)

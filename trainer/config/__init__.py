@@ -16,7 +16,6 @@ from trainer.config.settings import (
     ComputeConfig,
     Count,
     CropConfig,
-    DiagnosticsConfig,
     DistillConfig,
     EncoderConfig,
     GradientCacheConfig,
@@ -31,6 +30,7 @@ from trainer.config.settings import (
     ProbeConfig,
     Seed,
     Settings,
+    StagesConfig,
 )
 
 __all__ = [
@@ -41,7 +41,6 @@ __all__ = [
     "ConfigError",
     "Count",
     "CropConfig",
-    "DiagnosticsConfig",
     "DistillConfig",
     "EncoderConfig",
     "GradientCacheConfig",
@@ -56,6 +55,7 @@ __all__ = [
     "ProbeConfig",
     "Seed",
     "Settings",
+    "StagesConfig",
     "cifar10_r18",
     "dump",
     "encoder_of_depth",

@@ -41,7 +41,7 @@ def load(
     given = _read_yaml(path) if path else {}
     for override in overrides:
         _apply(given, override)
-    settings = _merge(_merge(defaults, _preset(given.pop(_PRESET, None))), given)
+    settings = _merge(_merge(defaults, _preset(given.pop(_PRESET, None), model)), given)
     try:
         # YAML knows dates; no field is one, and as a word it is accepted or refused like any other.
         return model.model_validate_json(json.dumps(settings, default=str))
@@ -54,12 +54,13 @@ def dump(settings: Settings) -> str:
     return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def _preset(name: str | None) -> dict[str, Any]:
+def _preset(name: str | None, model: type[Settings]) -> dict[str, Any]:
+    """A preset's values of the fields that the model has."""
     if name is None:
         return {}
     if name not in PRESETS:
         raise ConfigError(f"{_PRESET} = {name!r}: must be one of {', '.join(PRESETS)}")
-    return PRESETS[name]().model_dump(mode="json")
+    return PRESETS[name]().model_dump(mode="json", include=set(model.model_fields))
 
 
 def _merge(base: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:

@@ -63,15 +63,12 @@ class HeadConfig(Settings):
 class CropConfig(Settings):
     """Random resized crop and flip."""
 
-    probability: Probability = Field(1.0, description="share of views cropped at random; the others are the middle")
     size_px: Count | None = Field(None, description="side of a view; null: the short side of the stored images")
     min_area: Annotated[float, Field(gt=0, le=1)] = Field(
         0.2, description="smallest share of the area; 0.08 on ImageNet"
     )
     max_area: Annotated[float, Field(gt=0, le=1)] = Field(1.0, description="largest share of the area")
     max_aspect: Annotated[float, Field(ge=1)] = Field(4 / 3, description="aspect is log-uniform in [1/a, a]")
-    interpolation: Literal["bilinear", "bicubic"] = Field("bilinear", description="of the resize, antialiased")
-    flip_probability: Probability = Field(0.5, description="share of views mirrored left to right")
 
     @model_validator(mode="after")
     def _areas_are_ordered(self) -> "CropConfig":
@@ -81,28 +78,15 @@ class CropConfig(Settings):
 
 
 class AugmentConfig(Settings):
-    """One random view (arXiv 2002.05709, appendix A; the ops beside the default ones are those of its figure 5)."""
+    """One random view (arXiv 2002.05709, appendix A)."""
 
     crop: CropConfig = CropConfig()
-    policy: Literal["simclr", "autoaugment"] = Field(
-        "simclr", description="the ops below, or in their place AutoAugment's learned policy, the paper's comparison"
-    )
-    brightness: Literal["multiplicative", "additive"] = Field(
-        "multiplicative", description="how brightness is jittered: as in v2, or as in v1"
-    )
     jitter_strength: Annotated[float, Field(ge=0, le=1.25)] = Field(
         0.5, description="s: brightness, contrast, saturation ±0.8s, hue ±0.2s; 1 on ImageNet, 0.5 on CIFAR"
     )
     jitter_probability: Probability = Field(0.8, description="share of views whose colour is jittered")
     grayscale_probability: Probability = Field(0.2, description="share of views turned gray")
     blur_probability: Probability = Field(0.0, description="share of views blurred; 0.5 on ImageNet, 0 on CIFAR")
-    cutout_probability: Probability = Field(0.0, description="share of views that lose a square of half their side")
-    rotate_probability: Probability = Field(0.0, description="share of views turned by 90, 180 or 270 degrees")
-    noise_probability: Probability = Field(0.0, description="share of views under Gaussian noise")
-    sobel_probability: Probability = Field(0.0, description="share of views reduced to their edges")
-    one_sided: bool = Field(
-        False, description="the second view is cropped and flipped only, as in the paper's ablation of compositions"
-    )
 
 
 class OptimizerConfig(Settings):
@@ -155,13 +139,6 @@ class GradientCacheConfig(Settings):
     )
 
 
-class DiagnosticsConfig(Settings):
-    """What is watched while pretraining, in TensorBoard and in a CSV."""
-
-    every_epochs: Annotated[int, Field(ge=0)] = Field(0, description="between two looks at h; 0 for none")
-    images: Annotated[int, Field(ge=4)] = Field(512, description="at most, that are embedded for a look")
-
-
 class PretrainConfig(Settings):
     """SimCLR's pretraining without labels."""
 
@@ -180,7 +157,6 @@ class PretrainConfig(Settings):
         None, description="rows of the similarity matrix held at once; null: all 2N"
     )
     compute: ComputeConfig = ComputeConfig()
-    diagnostics: DiagnosticsConfig = DiagnosticsConfig()
     checkpoint_every_steps: Count = Field(100, description="steps between two checkpoints")
     kept_checkpoints: Count = Field(2, description="newest checkpoints that are kept")
 
@@ -250,8 +226,8 @@ class ProbeConfig(Settings):
     )
 
 
-class MethodConfig(Settings):
-    """All stages of SimCLR: what the presets return, and what `python -m trainer` reads."""
+class StagesConfig(Settings):
+    """The stages from pretraining to a fine-tuned network and its baseline."""
 
     pretrain: PretrainConfig = PretrainConfig()
     probe: ProbeConfig = ProbeConfig()
@@ -259,11 +235,10 @@ class MethodConfig(Settings):
     supervised: ClassifierConfig = ClassifierConfig(
         steps=600, optimizer=OptimizerConfig(name="adamw", learning_rate=0.01, weight_decay=0.01)
     )
-    distill: DistillConfig = DistillConfig()
     seed: Seed = Field(0, description="of label subsets, weights, order and views")
 
     @model_validator(mode="after")
-    def _kept_layers_are_there(self) -> "MethodConfig":
+    def _kept_layers_are_there(self) -> "StagesConfig":
         if self.finetune.head_layer > self.pretrain.head.depth:
             raise ValueError(
                 f"finetune.head_layer {self.finetune.head_layer}: the projection head has {self.pretrain.head.depth} "
@@ -275,3 +250,9 @@ class MethodConfig(Settings):
                 "set it to 0"
             )
         return self
+
+
+class MethodConfig(StagesConfig):
+    """All stages of SimCLR: what the presets return, and what `python -m trainer` reads."""
+
+    distill: DistillConfig = DistillConfig()
