@@ -112,8 +112,8 @@ class PipelineConfig(StagesConfig):
     def _probe_needs_no_images(self) -> "PipelineConfig":
         if self.probe.method == "gradient":
             raise ValueError(
-                "probe.method = gradient: LinearEval solves its probe on stored features; choose logistic or ridge, or "
-                "`python -m trainer probe`"
+                "probe.method = gradient: LinearEval solves its probe on stored features: choose logistic or ridge, "
+                "or `python -m trainer probe`"
             )
         return self
 

@@ -25,8 +25,8 @@ _Command = Callable[..., None]
 def main() -> None:
     """SimCLR v1 and v2: pretraining without labels, and what is trained and measured on top of it.
 
-    IMAGES, LABELED and TEST are folders of image files (the labels are the names of class folders) or globs of
-    TFRecords of tf.Example with `image`, `key` and `label_index`.
+    LABELED and TEST are folders with one folder of image files for each class. IMAGES is any folder of image
+    files, or a glob of TFRecords of tf.Example with `image` and `key`.
     """
 
 
@@ -108,8 +108,9 @@ def probe(config: MethodConfig, model: str, labeled: str, test: str) -> None:
 
     encoder, encoder_config = export.load_encoder(model)
     size_px = encoder.input_shape[1]
-    train, held_out = _open(labeled, size_px), _open(test, size_px)
-    n_classes = _count_classes(train, held_out)
+    train = _open_labeled(labeled, size_px)
+    held_out = _open_labeled(test, size_px, classes=train.classes)
+    n_classes = len(train.classes)
     h_train, h_test = probes.embed(encoder, train), probes.embed(encoder, held_out)
     knn, settings = probes.knn_probabilities(config.probe, h_train, h_test, n_classes=n_classes)
     rows = [("knn", probes.top_accuracies(knn, h_test.label), settings)]
@@ -150,7 +151,7 @@ def finetune(config: MethodConfig, model: str | None, labeled: str, test: str | 
         if settings.head_layer:
             head, head_config = export.load_head(model)
     size_px = encoder.input_shape[1] if encoder else settings.augment.crop.size_px
-    files = _open(labeled, size_px)
+    files = _open_labeled(labeled, size_px)
     with console.progress("fine-tuning" if model else "supervised", _CONSOLE) as report:
         classifier = stages.train_classifier(
             settings,
@@ -158,7 +159,7 @@ def finetune(config: MethodConfig, model: str | None, labeled: str, test: str | 
             seed=config.seed,
             encoder_config=encoder_config,
             size_px=size_px or files.short_side_px,
-            n_classes=_count_classes(files),
+            n_classes=len(files.classes),
             pretrained=encoder,
             pretrained_head=head,
             report=report,
@@ -167,12 +168,13 @@ def finetune(config: MethodConfig, model: str | None, labeled: str, test: str | 
         classifier.model,
         output,
         encoder=encoder_config,
-        classes=files.classes or [str(index) for index in range(_count_classes(files))],
+        classes=files.classes,
         head=head_config,
         head_layer=settings.head_layer,
     )
     if test:
-        scored = probes.classify(classifier.model, _open(test, classifier.model.input_shape[1]))
+        held_out = _open_labeled(test, classifier.model.input_shape[1], classes=files.classes)
+        scored = probes.classify(classifier.model, held_out)
         _print_accuracies([("finetune", probes.top_accuracies(scored.probabilities, scored.label), {})])
     click.echo(f"classifier: {output}")
 
@@ -197,7 +199,7 @@ def distill(config: MethodConfig, teacher: str, images: str, test: str | None, o
         )
     export.save_classifier(distilled.model, output, encoder=config.distill.student, classes=classes)
     if test:
-        scored = probes.classify(distilled.model, _open(test, taught_by.input_shape[1]))
+        scored = probes.classify(distilled.model, _open_labeled(test, taught_by.input_shape[1], classes=classes))
         _print_accuracies([("distill", probes.top_accuracies(scored.probabilities, scored.label), {})])
     click.echo(f"classifier: {output}")
 
@@ -224,11 +226,15 @@ def _open(path: str, size_px: int | None) -> "ExampleFiles":
     return sources.open_examples([path])
 
 
-def _count_classes(*sets: "ExampleFiles") -> int:
-    """C of labelled sets: as many as there are class folders, or labels."""
-    from trainer import sources
-
-    return max(len(files.classes) or sources.largest_label(files) + 1 for files in sets)
+def _open_labeled(path: str, size_px: int | None, *, classes: tuple[str, ...] = ()) -> "ExampleFiles":
+    """Opens a folder of class folders; `classes`, where given, are the ones that it must have."""
+    files = _open(path, size_px)
+    if not files.classes:
+        raise ValueError(f"{path} has no class folders: put the images of each class into a folder of its name")
+    if classes and files.classes != classes:
+        differing = sorted(set(files.classes) ^ set(classes))
+        raise ValueError(f"{path} must have the class folders {list(classes)}; differing: {differing}")
+    return files
 
 
 def _print_accuracies(rows: list[tuple[str, dict[str, float], dict[str, float]]]) -> None:

@@ -1,5 +1,7 @@
 """What a network makes of images: batch by batch, and as a Parquet file written as they are computed."""
 
+import os
+import tempfile
 from collections.abc import Iterator
 from typing import Any
 
@@ -40,10 +42,13 @@ def write_parquet(encoder: tf_keras.Model, files: ExampleFiles, path: str, *, si
         ]
     )
     partial, rows = f"{path}.partial", 0
-    with tf.io.gfile.GFile(partial, "wb") as file, pq.ParquetWriter(file, schema) as writer:
-        for batch in predictions(encoder, data.evaluation_batches(files, size_px=size_px)):
-            writer.write_batch(_record_batch(batch, schema))
-            rows += len(batch["key"])
+    with tempfile.TemporaryDirectory() as folder:
+        local = os.path.join(folder, "embeddings.parquet")
+        with pq.ParquetWriter(local, schema) as writer:
+            for batch in predictions(encoder, data.evaluation_batches(files, size_px=size_px)):
+                writer.write_batch(_record_batch(batch, schema))
+                rows += len(batch["key"])
+        tf.io.gfile.copy(local, partial, overwrite=True)
     tf.io.gfile.rename(partial, path, overwrite=True)
     return rows
 
