@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import tensorflow as tf
 import tf_keras
 
-from trainer import augment, data, heads, loop, losses, resnet
+from trainer import augment, checkpoints, data, heads, loop, losses, resnet
 from trainer.config import AugmentConfig, ClassifierConfig, EncoderConfig, PretrainConfig
 
 _DEFAULT_BATCH_SIZE = 256
@@ -53,10 +53,13 @@ def pretrain(
     steps_per_epoch = files.count // batch_size if batch_size <= files.count else 1
     total_steps = steps_per_epoch * config.epochs
     variables = encoder.trainable_variables + head.trainable_variables
-    optimizer = loop.build_optimizer(config.optimizer, variables, total_steps=total_steps)
+    optimizer = loop.build_optimizer(config.optimizer, variables, batch_size=batch_size, total_steps=total_steps)
     views = view_maker(config.augment, size_px=size_px, seed=seed)
+    identity = config.model_dump(mode="json") | {"seed": seed, "images": files.count}
+    saving = checkpoint_dir and checkpoints.Saving(
+        checkpoint_dir, every_steps=config.checkpoint_every_steps, kept=config.kept_checkpoints, identity=identity
+    )
 
-    @tf.function(reduce_retracing=True, autograph=_AUTOGRAPH)
     def step(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         view_a, view_b = views(batch["image"], batch["key"], batch["epoch"], batch["size"])
         with tf.GradientTape() as tape:
@@ -66,21 +69,26 @@ def pretrain(
         optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
         return {"loss": loss, "contrastive_accuracy": accuracy}
 
-    history = loop.train(
-        step,
-        lambda first_step: data.training_batches(
-            files, batch_size=batch_size, epochs=config.epochs, seed=seed, first_step=first_step
-        ),
-        trackables={"encoder": encoder, "head": head},
-        optimizer=optimizer,
-        total_steps=total_steps,
-        steps_per_epoch=steps_per_epoch,
-        batch_size=batch_size,
-        checkpoint_dir=checkpoint_dir,
-        checkpoint_every_steps=config.checkpoint_every_steps,
-        log_dir=log_dir,
-        report=report,
-    )
+    with data.naming_unreadable(files):
+        history = loop.train(
+            step,
+            lambda first_step, context: data.training_batches(
+                files,
+                batch_size=batch_size,
+                epochs=config.epochs,
+                seed=seed,
+                first_step=first_step,
+                context=context,
+            ),
+            trackables={"encoder": encoder, "head": head},
+            optimizer=optimizer,
+            total_steps=total_steps,
+            steps_per_epoch=steps_per_epoch,
+            batch_size=batch_size,
+            saving=saving,
+            log_dir=log_dir,
+            report=report,
+        )
     return Pretrained(encoder, head, history, batch_size)
 
 
@@ -141,12 +149,12 @@ def train_classifier(
     optimizer = loop.build_optimizer(
         config.optimizer,
         model.trainable_variables,
+        batch_size=batch_size,
         total_steps=config.steps,
         supervised_head=head.trainable_variables,
     )
     crop = config.augment.crop.model_copy(update={"size_px": size_px})
 
-    @tf.function(reduce_retracing=True, autograph=_AUTOGRAPH)
     def step(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         images = augment.crop_and_flip(
             batch["image"], batch["key"], seed=seed, epoch=batch["epoch"], config=crop, sizes=batch["size"]
@@ -161,18 +169,24 @@ def train_classifier(
         hits = tf.equal(tf.argmax(logits, axis=1), batch["label"])
         return {"loss": loss, "accuracy": tf.reduce_mean(tf.cast(hits, tf.float32))}
 
-    history = loop.train(
-        step,
-        lambda _: data.training_batches(
-            files, batch_size=batch_size, epochs=-(-config.steps // steps_per_epoch), seed=seed
-        ),
-        trackables={},
-        optimizer=optimizer,
-        total_steps=config.steps,
-        steps_per_epoch=steps_per_epoch,
-        batch_size=batch_size,
-        report=report,
-    )
+    with data.naming_unreadable(files):
+        history = loop.train(
+            step,
+            lambda first_step, context: data.training_batches(
+                files,
+                batch_size=batch_size,
+                epochs=-(-config.steps // steps_per_epoch),
+                seed=seed,
+                first_step=first_step,
+                context=context,
+            ),
+            trackables={},
+            optimizer=optimizer,
+            total_steps=config.steps,
+            steps_per_epoch=steps_per_epoch,
+            batch_size=batch_size,
+            report=report,
+        )
     return Classifier(model, history)
 
 

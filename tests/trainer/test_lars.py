@@ -66,7 +66,7 @@ def test_build_optimizer_lars_adapts_exactly_the_kernels():
     ]
     variables = encoder.trainable_variables + head.trainable_variables
     config = OptimizerConfig(name="lars", learning_rate=1.0, weight_decay=0.5)
-    optimizer = loop.build_optimizer(config, variables, total_steps=4)
+    optimizer = loop.build_optimizer(config, variables, batch_size=1, total_steps=4)
     before = [variable.numpy() for variable in variables]
     gradients = [np.full(variable.shape, 2.0, np.float32) for variable in variables]
     optimizer.apply_gradients(zip(map(tf.constant, gradients), variables, strict=True))
@@ -83,7 +83,7 @@ def test_build_optimizer_lars_leaves_the_supervised_head_alone():
     head.kernel.assign(tf.ones([4, 3]))
     config = OptimizerConfig(name="lars", learning_rate=1.0, weight_decay=0.5)
     variables = head.trainable_variables
-    optimizer = loop.build_optimizer(config, variables, total_steps=4, supervised_head=variables)
+    optimizer = loop.build_optimizer(config, variables, batch_size=1, total_steps=4, supervised_head=variables)
     optimizer.apply_gradients([(2 * tf.ones_like(variable), variable) for variable in variables])
     np.testing.assert_allclose(head.kernel, 1 - 2)
     np.testing.assert_allclose(head.bias, -2)
