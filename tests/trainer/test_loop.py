@@ -32,7 +32,9 @@ def test_train_resumed_from_its_checkpoint_equals_one_training_bit_for_bit(tmp_p
     assert_same_training(resumed, killed_training.run(optimizer=optimizer))
 
 
-RANDOM_STEP = str(random.SystemRandom().randrange(1, killed_training.TOTAL_STEPS))
+# Other steps in each run of the tests, and the same ones in all of its worker processes.
+DRAWS = random.Random(os.environ.get("PYTEST_XDIST_TESTRUNUID", "alone"))
+RANDOM_STEP = str(DRAWS.randrange(1, killed_training.TOTAL_STEPS))
 MOMENTS = [RANDOM_STEP, "checkpoint written, not yet named"]
 
 
@@ -87,7 +89,7 @@ def sigterm_at(step):
     return lambda number: os.kill(os.getpid(), signal.SIGTERM) if number == step else None
 
 
-@pytest.mark.parametrize("step", random.SystemRandom().sample(range(killed_training.TOTAL_STEPS - 1), 2))
+@pytest.mark.parametrize("step", DRAWS.sample(range(killed_training.TOTAL_STEPS - 1), 2))
 def test_train_sigterm_finishes_the_step_saves_and_is_resumed_bit_for_bit(tmp_path, uninterrupted, step):
     with pytest.raises(loop.PreemptedError, match=f"after step {step + 1} of 12, which is saved in {tmp_path}"):
         killed_training.run(str(tmp_path), batch_hook=sigterm_at(step))
