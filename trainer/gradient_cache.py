@@ -204,7 +204,7 @@ def _for_each(n_chunks: int, body: Callable[[tf.Tensor, Any], Any], state: Any) 
 
 def _repeat(sweep: Callable[[Moments], Moments], moments: Moments, times: int) -> Moments:
     """Applies a sweep several times: unrolled on several replicas, which cannot exchange values inside of a loop."""
-    if distributed.replicas() > 1:
+    if times < 2 or distributed.replicas() > 1:
         for _ in range(times):
             moments = sweep(moments)
         return moments
