@@ -16,7 +16,8 @@ from trainer import gradient_cache, lars, losses
 
 N_IMAGES, SIZE_PX = 8, 6
 GENERATOR = np.random.default_rng(2)
-VIEWS = [GENERATOR.uniform(size=[N_IMAGES, SIZE_PX, SIZE_PX, 3]) for _ in range(2)]
+COLOURS = GENERATOR.uniform(size=[N_IMAGES, 1, 1, 3])  # without, all images would have nearly the same z
+VIEWS = [COLOURS + 0.3 * GENERATOR.normal(size=[N_IMAGES, SIZE_PX, SIZE_PX, 3]) for _ in range(2)]
 NORMS = {
     "batch": functools.partial(layers.BatchNormalization, momentum=0.9),
     "layer": functools.partial(layers.LayerNormalization, axis=[1, 2, 3]),
@@ -48,12 +49,12 @@ def networks(norm="batch", *, n_stages=0):
     """A stem, bottleneck stages and a head, γ and β away from 1 and 0; the same weights at each call."""
     tf_keras.utils.set_random_seed(0)
     images = layers.Input([SIZE_PX, SIZE_PX, 3])
-    x = conv(images, 2, 3, norm)
+    x = conv(images, 4, 3, norm)
     for stage in range(n_stages):
         x = bottleneck(x, 2, norm, 1 + stage)
     encoder = tf_keras.Model(images, layers.GlobalAveragePooling2D()(x))
     h = layers.Input(encoder.output_shape[1:])
-    z = layers.Dense(4, use_bias=False)(h)
+    z = layers.Dense(8, use_bias=False)(h)
     if norm == "batch":
         z = layers.BatchNormalization(momentum=0.9)(z)
     z = layers.Dense(3, use_bias=False)(layers.ReLU()(z))
@@ -89,7 +90,9 @@ def full_step(norm="batch", *, n_stages=0):
             results = LOSS(*tf.split(z, 2))
         return results, tape.gradient(results[0], encoder.trainable_variables + head.trainable_variables)
 
-    return step_results(encoder, head, run)
+    results = step_results(encoder, head, run)
+    assert max(np.abs(gradient).max() for gradient in results[2 : 2 + len(encoder.trainable_variables)]) > 0.01
+    return results
 
 
 def cached_step(norm="batch", *, chunk_size, batch_norm="exact", n_stages=0, loss=LOSS, compiled=False):
@@ -214,7 +217,7 @@ def test_frozen_batch_norm_keeps_its_moving_statistics(float64):
     assert cache.sweeps == 2
 
 
-def test_peak_memory_grows_with_the_chunk_and_not_with_the_batch():
+def test_memory_of_a_step_grows_with_the_chunk_and_not_with_the_batch():
     process = subprocess.run(
         [sys.executable, chunked_memory.__file__],
         cwd=Path(gradient_cache.__file__).parents[1],
@@ -225,7 +228,8 @@ def test_peak_memory_grows_with_the_chunk_and_not_with_the_batch():
         check=False,
     )
     assert process.returncode == 0, process.stderr
-    peak = json.loads(process.stdout)
-    growth_of_cached, growth_of_full = peak["cached 512"] - peak["cached 64"], peak["full 512"] - peak["cached 512"]
-    assert growth_of_cached < 20, peak
-    assert growth_of_full > 100, peak
+    mib = json.loads(process.stdout)
+    # Eight times the batch: what grows with it is its images, z and the loss on it, not the activations.
+    assert mib["cached 512"] < 4 * mib["cached 64"], mib
+    assert mib["cached 512"] < 0.5 * mib["full 512"], mib
+    assert mib["full 512"] > 2.5 * mib["cached 512"], mib
