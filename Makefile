@@ -6,15 +6,21 @@ UV_VERSION := 0.13.9
 PYTHON := .venv/bin/python
 UV := .tools/bin/uv
 READY := .venv/.ready
-# The first python3.10 that really starts: a pyenv shim may be on the PATH without a version behind it.
-PYTHON310 = $(shell for p in python3.10 $$(ls -d "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.10.*/bin/python3.10 2>/dev/null); do \
-	"$$p" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 10))' 2>/dev/null && { "$$p" -c 'import sys; print(sys.executable)'; break; }; done)
+TPU_PYTHON := .venv-tpu/bin/python
+TPU_READY := .venv-tpu/.ready
+# The first python of a version that really starts: a pyenv shim may be on the PATH without a version behind it.
+python_of = $(shell for p in python$(1) $$(ls -d "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/$(1).*/bin/python$(1) 2>/dev/null); do \
+	"$$p" -c 'import sys; sys.exit("%d.%d" % sys.version_info[:2] != "$(1)")' 2>/dev/null && { "$$p" -c 'import sys; print(sys.executable)'; break; }; done)
+PYTHON310 = $(call python_of,3.10)
+PYTHON312 = $(call python_of,3.12)
 require_python310 = test -n "$(PYTHON310)" || { echo "Python 3.10 is needed (TFX 1.16 runs on no newer one): \
 	'pyenv install 3.10', or put python3.10 on the PATH"; exit 1; }
 
 run_arguments = $(if $(UNLABELED),--unlabeled "$(UNLABELED)") $(if $(LABELED),--labeled "$(LABELED)") \
 	$(if $(TEST),--test "$(TEST)") $(if $(OUTPUT),--output "$(OUTPUT)") $(if $(CONFIG),--config "$(CONFIG)") \
 	$(foreach setting,$(SET),--set "$(setting)") $(if $(FROM),--from "$(FROM)") $(if $(TO),--to "$(TO)")
+tpu_arguments = $(foreach target,$(TARGETS),--target "$(target)") $(foreach precision,$(PRECISION),--precision "$(precision)") \
+	$(if $(PRESET),--preset "$(PRESET)") $(if $(BATCH),--batch "$(BATCH)") $(if $(MISSING_KERNEL),--missing-kernel)
 
 .PHONY: help
 help:  ## list the targets
@@ -48,6 +54,10 @@ docs: $(READY)  ## write what the documentation takes from the code
 bench-ingestion: $(READY)  ## images ingested a second, beside a bare decoding loop
 	@$(PYTHON) tests/benchmarks/ingestion.py
 
+.PHONY: tpu-check
+tpu-check: $(READY) $(TPU_READY)  ## compile the pretraining step for TPUs, without one: [TARGETS="v3 v4 v5e" PRECISION= PRESET= BATCH=]
+	@$(PYTHON) -m infra.tpu.check $(tpu_arguments)
+
 .PHONY: environment
 environment: $(READY)  ## Python 3.10, locked dependencies, compiled bytecode
 
@@ -58,6 +68,18 @@ $(READY): pyproject.toml uv.lock | $(UV)
 	@UV_COMPILE_BYTECODE=1 UV_PYTHON_DOWNLOADS=never $(UV) sync --quiet --locked --python "$(PYTHON310)"
 	@touch $@
 
+.PHONY: tpu-host
+tpu-host:
+	@test "$$(uname -sm)" = "Linux x86_64" || { echo "the TPU compiler exists for Linux on x86_64 only; this is $$(uname -sm)"; exit 1; }
+	@test -n "$(PYTHON312)" || { echo "Python 3.12 is needed for the TPU compiler: 'pyenv install 3.12', or put python3.12 on the PATH"; exit 1; }
+
+# Of its own, since its NumPy cannot live with TensorFlow 2.16.
+$(TPU_READY): infra/tpu/requirements.txt | tpu-host $(UV)
+	@echo "installing the TPU compiler into .venv-tpu (1.2 GB) ..."
+	@$(UV) venv --quiet --clear --no-python-downloads --python "$(PYTHON312)" .venv-tpu
+	@$(UV) pip sync --quiet --require-hashes --python $(TPU_PYTHON) infra/tpu/requirements.txt
+	@touch $@
+
 $(UV):
 	@$(require_python310)
 	@echo "installing uv into .tools ..."
@@ -66,5 +88,5 @@ $(UV):
 	@.tools/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 
 .PHONY: clean
-clean:  ## remove the environment; runs stay
-	@rm -rf .venv .tools
+clean:  ## remove the environments; runs stay
+	@rm -rf .venv .venv-tpu .tools

@@ -10,7 +10,8 @@ from pathlib import Path
 import click
 
 from pipeline import reference
-from pipeline.config import ConfigError, PipelineConfig, load_config
+from pipeline.config import PipelineConfig, load_config
+from trainer.config import ConfigError
 
 _EXIT_FAILED, _EXIT_CONFIG, _EXIT_INTERRUPTED = 1, 2, 130
 _SOURCES = ("unlabeled", "labeled", "test")

@@ -21,8 +21,8 @@ from components.linear_eval.component import LinearEval
 from components.push.component import Push
 from components.report.component import Report
 from pipeline.code_version import code_version
-from pipeline.config import PipelineConfig, dump_config
-from trainer.config import ClassifierConfig
+from pipeline.config import PipelineConfig
+from trainer.config import ClassifierConfig, dump
 
 NAME = "simclr"
 _UNLABELED, _LABELED = "unlabeled", "labeled"
@@ -121,7 +121,7 @@ def create_pipeline(
         evaluation=evaluator.outputs["evaluation"],
         blessing=evaluator.outputs["blessing"],
         pushed_model=push.outputs["pushed_model"],
-        configuration=dump_config(config),
+        configuration=dump(config),
         run_record=locations.run_record,
         code_version=code_version("components.report.executor"),
     )

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from apache_beam.io.filesystems import FileSystems
 
 from components.image_example_gen import sources
-from pipeline.config import ConfigError, DataConfig, PipelineConfig
+from pipeline.config import DataConfig, PipelineConfig
+from trainer.config import ConfigError
 
 _COUNTED_ARCHIVE_BYTES = 2**30  # to list a larger archive takes longer than a user waits for a refusal
 _DIGEST_LENGTH = 16

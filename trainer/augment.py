@@ -47,6 +47,19 @@ def two_views(
     )
 
 
+def one_view(
+    images: tf.Tensor,
+    keys: tf.Tensor,
+    *,
+    seed: int,
+    epoch: tf.Tensor,
+    config: AugmentConfig,
+    sizes: tf.Tensor | None = None,
+) -> tf.Tensor:
+    """One random view of each image, for training on labels; see `two_views`, whose first view it is."""
+    return _view(images, prng.view_keys(keys, seed=seed, epoch=epoch, view=0), config, sizes)
+
+
 def crop_and_flip(
     images: tf.Tensor,
     keys: tf.Tensor,

@@ -2,21 +2,19 @@
 
 import json
 import os
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-import safetensors.numpy
 import tensorflow as tf
 import tf_keras
 
-from trainer import images, resnet
-from trainer.config import EncoderConfig
+from trainer import heads, images, resnet, weights
+from trainer.config import EncoderConfig, HeadConfig
 
 _EXTRA = "assets.extra"  # the folder of a SavedModel that is free for files of one's own
-_WEIGHTS = "encoder.safetensors"
-_DESCRIPTION = "encoder.json"
+_ENCODER, _HEAD = "encoder.safetensors", "head.safetensors"
+_CLASSIFIER, _CLASSIFIER_CONFIG = "classifier.safetensors", "classifier.json"
+_ENCODER_CONFIG, _HEAD_CONFIG = "encoder.json", "head.json"
 CLASSES = "classes.json"
 _UNKNOWN_CLASS = -1
 _AUTOGRAPH = False  # no function here branches on a tensor, and converting Keras' own code takes seconds
@@ -29,17 +27,23 @@ class ServedEncoder(tf.Module):
     No Python of ours is needed to load what this saves: all of it is in the graph.
     """
 
-    def __init__(self, model: tf_keras.Model, preprocessing: Any) -> None:
+    def __init__(self, model: tf_keras.Model, preprocessing: Any, *, size_px: int | None = None) -> None:
         """
         Args:
             model: images [B, S, S, 3] → h.
             preprocessing: callable from {"image_bytes": [B, 1] string} to {"image": [B] string}, canonical PNGs; a
                 trackable object, since it may hold variables and tables.
+            size_px: S, for a model of images of any size; None is the model's own.
+
+        Raises:
+            ValueError: neither the model nor `size_px` says a size.
         """
         super().__init__()
         self._model = model
         self._preprocessing = preprocessing
-        self._size_px = int(model.input_shape[1])
+        if size_px is None and model.input_shape[1] is None:
+            raise ValueError("size_px None: a model of images of any size must be served at one; give its size_px")
+        self._size_px = size_px or model.input_shape[1]
 
     @tf.function(input_signature=[_ENCODED], autograph=_AUTOGRAPH)
     def preprocess(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -66,14 +70,17 @@ class ServedEncoder(tf.Module):
 class ServedClassifier(ServedEncoder):
     """A classifier behind its preprocessing: encoded images in, class probabilities and h out."""
 
-    def __init__(self, model: tf_keras.Model, preprocessing: Any, *, classes: Sequence[str]) -> None:
+    def __init__(
+        self, model: tf_keras.Model, preprocessing: Any, *, classes: Sequence[str], size_px: int | None = None
+    ) -> None:
         """
         Args:
             model: images [B, S, S, 3] → (logits [B, C], h [B, D]).
             preprocessing: as of `ServedEncoder`.
             classes: names in the order of the logits.
+            size_px: as of `ServedEncoder`.
         """
-        super().__init__(model, preprocessing)
+        super().__init__(model, preprocessing, size_px=size_px)
         self._classes = tf.constant(list(classes))
         indices = tf.range(len(classes), dtype=tf.int64)
         self._class_index = tf.lookup.StaticHashTable(
@@ -117,14 +124,10 @@ def save_classes(classes: Sequence[str], path: str) -> None:
 
 def save_encoder(encoder: tf_keras.Model, config: EncoderConfig, path: str) -> None:
     """Writes an encoder's weights and description into a SavedModel's folder for files of one's own."""
-    tensors = {variable.name: variable.numpy() for variable in encoder.weights}
     tf.io.gfile.makedirs(os.path.join(path, _EXTRA))
-    with tempfile.TemporaryDirectory() as folder:
-        local = Path(folder) / _WEIGHTS
-        safetensors.numpy.save_file(tensors, local)
-        tf.io.gfile.copy(str(local), _extra(path, _WEIGHTS), overwrite=True)
-    description = {"size_px": int(encoder.input_shape[1]), "encoder": config.model_dump(mode="json")}
-    _write_json(_extra(path, _DESCRIPTION), description)
+    weights.save({"": encoder}, _extra(path, _ENCODER))
+    description = {"size_px": encoder.input_shape[1], "encoder": config.model_dump(mode="json")}
+    _write_json(_extra(path, _ENCODER_CONFIG), description)
 
 
 def load_encoder(path: str) -> tuple[tf_keras.Model, EncoderConfig]:
@@ -133,24 +136,93 @@ def load_encoder(path: str) -> tuple[tf_keras.Model, EncoderConfig]:
     Raises:
         ValueError: a tensor is missing, or its shape is not that of the described network.
     """
-    with tf.io.gfile.GFile(_extra(path, _DESCRIPTION)) as file:
-        description = json.load(file)
+    description = _read_json(_extra(path, _ENCODER_CONFIG))
     config = EncoderConfig.model_validate_json(json.dumps(description["encoder"]))
     encoder = resnet.build_encoder(config, size_px=description["size_px"], seed=0)
-    with tf.io.gfile.GFile(_extra(path, _WEIGHTS), "rb") as file:
-        tensors = safetensors.numpy.load(file.read())
-    expected = {variable.name: tuple(variable.shape) for variable in encoder.weights}
-    found = {name: tensor.shape for name, tensor in tensors.items()}
-    if expected != found:
-        differing = sorted(name for name in expected | found if expected.get(name) != found.get(name))
-        raise ValueError(f"{path}: weights do not fit the encoder it describes, differing in {differing[:5]}")
-    for variable in encoder.weights:
-        variable.assign(tensors[variable.name])
+    weights.load({"": encoder}, _extra(path, _ENCODER))
     return encoder, config
+
+
+def save_head(head: tf_keras.Model, config: HeadConfig, path: str) -> None:
+    """Writes a projection head beside its encoder: fine-tuning may keep its first layers."""
+    tf.io.gfile.makedirs(os.path.join(path, _EXTRA))
+    weights.save({"": head}, _extra(path, _HEAD))
+    _write_json(
+        _extra(path, _HEAD_CONFIG), {"input_dim": head.input_shape[-1], "head": config.model_dump(mode="json")}
+    )
+
+
+def load_head(path: str) -> tuple[tf_keras.Model, HeadConfig]:
+    """Reads what `save_head` wrote.
+
+    Raises:
+        ValueError: a tensor is missing, or its shape is not that of the described head.
+    """
+    description = _read_json(_extra(path, _HEAD_CONFIG))
+    config = HeadConfig.model_validate_json(json.dumps(description["head"]))
+    head = heads.projection_head(config, input_dim=description["input_dim"], seed=0)
+    weights.load({"": head}, _extra(path, _HEAD))
+    return head, config
+
+
+def save_classifier(
+    model: tf_keras.Model,
+    path: str,
+    *,
+    encoder: EncoderConfig,
+    classes: Sequence[str],
+    head: HeadConfig | None = None,
+    head_layer: int = 0,
+) -> None:
+    """Writes a classifier's weights and description, which `load_classifier` reads; distillation teaches with it.
+
+    Args:
+        model: as `heads.classifier_on` makes it.
+        path: of the model's folder.
+        encoder: its encoder's settings.
+        classes: names in the order of the logits.
+        head: settings of the projection head whose first layers it keeps, if it keeps any.
+        head_layer: how many.
+    """
+    tf.io.gfile.makedirs(os.path.join(path, _EXTRA))
+    weights.save({"": model}, _extra(path, _CLASSIFIER))
+    description = {
+        "size_px": model.input_shape[1],
+        "encoder": encoder.model_dump(mode="json"),
+        "head": head and head.model_dump(mode="json"),
+        "head_layer": head_layer,
+        "classes": list(classes),
+    }
+    _write_json(_extra(path, _CLASSIFIER_CONFIG), description)
+
+
+def load_classifier(path: str) -> tuple[tf_keras.Model, EncoderConfig, tuple[str, ...]]:
+    """Reads what `save_classifier` wrote: the model images → (logits, h), its encoder's settings, its classes.
+
+    Raises:
+        ValueError: a tensor is missing, or its shape is not that of the described network.
+    """
+    description = _read_json(_extra(path, _CLASSIFIER_CONFIG))
+    config = EncoderConfig.model_validate_json(json.dumps(description["encoder"]))
+    encoder = resnet.build_encoder(config, size_px=description["size_px"], seed=0)
+    kept = None
+    if description["head_layer"]:
+        head = HeadConfig.model_validate_json(json.dumps(description["head"]))
+        whole = heads.projection_head(head, input_dim=encoder.output_shape[-1], seed=0)
+        kept = heads.kept_layers(whole, description["head_layer"])
+    classes = tuple(description["classes"])
+    model = heads.classifier_on(encoder, n_classes=len(classes), kept=kept)
+    weights.load({"": model}, _extra(path, _CLASSIFIER))
+    return model, config, classes
 
 
 def _extra(path: str, name: str) -> str:
     return os.path.join(path, _EXTRA, name)
+
+
+def _read_json(path: str) -> Any:
+    with tf.io.gfile.GFile(path) as file:
+        return json.load(file)
 
 
 def _write_json(path: str, value: Any) -> None:

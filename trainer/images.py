@@ -1,5 +1,7 @@
 """What happens to an image before the network, the same in training and in serving: decode, canonicalise, crop."""
 
+import struct
+
 import tensorflow as tf
 
 _MAX_LONG_SIDE = 2  # short sides; a panorama keeps its middle, so that batches need not be padded without end
@@ -19,26 +21,57 @@ def canonical_png(encoded: tf.Tensor, *, short_side_px: tf.Tensor) -> tf.Tensor:
     """
 
     def canonicalize(image_bytes: tf.Tensor) -> tf.Tensor:
-        image = tf.io.decode_image(image_bytes, channels=3, expand_animations=False)
-        image.set_shape([None, None, 3])
-        return tf.io.encode_png(_resize_short_side(image, tf.cast(short_side_px, tf.int32)))
+        return tf.io.encode_png(canonical_image(image_bytes, short_side_px=short_side_px))
 
     return tf.map_fn(canonicalize, encoded, fn_output_signature=tf.string)
 
 
-def _resize_short_side(image: tf.Tensor, short_side_px: tf.Tensor) -> tf.Tensor:
+def canonical_image(encoded: tf.Tensor, *, short_side_px: tf.Tensor) -> tf.Tensor:
+    """What `canonical_png` encodes, for one image: scalar string → [H, W, 3] uint8."""
+    image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
+    image.set_shape([None, None, 3])
     shape = tf.shape(image)
     longest = _MAX_LONG_SIDE * tf.minimum(shape[0], shape[1])
+    size = canonical_size(shape[:2], short_side_px=short_side_px)
     image = _center_crop(image, tf.minimum(shape[0], longest), tf.minimum(shape[1], longest))
-    shape = tf.shape(image)
-    scale = tf.cast(short_side_px, tf.float64) / tf.cast(tf.minimum(shape[0], shape[1]), tf.float64)
-    size = tf.cast(tf.round(tf.cast(shape[:2], tf.float64) * scale), tf.int32)
 
     def resize() -> tf.Tensor:
         resized = tf.image.resize(image, size, antialias=True)
         return tf.cast(tf.clip_by_value(tf.round(resized), 0.0, 255.0), tf.uint8)
 
-    return tf.cond(tf.reduce_all(tf.equal(size, shape[:2])), lambda: image, resize)
+    return tf.cond(tf.reduce_all(tf.equal(size, tf.shape(image)[:2])), lambda: image, resize)
+
+
+def canonical_size(sizes: tf.Tensor, *, short_side_px: tf.Tensor) -> tf.Tensor:
+    """Heights and widths after `canonical_image`: [..., 2] integer → [..., 2] int32."""
+    shortest = tf.reduce_min(sizes, axis=-1, keepdims=True)
+    kept = tf.cast(tf.minimum(sizes, _MAX_LONG_SIDE * shortest), tf.float64)
+    scale = tf.cast(short_side_px, tf.float64) / tf.cast(shortest, tf.float64)
+    return tf.cast(tf.round(kept * scale), tf.int32)
+
+
+def encoded_size(header: bytes) -> tuple[int, int]:
+    """Height and width of an encoded image from its first bytes.
+
+    Args:
+        header: of a JPEG, PNG, GIF or BMP; a JPEG's must reach to its frame header, which follows the metadata.
+
+    Raises:
+        ValueError: the bytes are of no such image, or end too early.
+    """
+    try:
+        if header.startswith(b"\x89PNG\r\n\x1a\n"):
+            width, height = struct.unpack_from(">II", header, 16)
+        elif header.startswith((b"GIF87a", b"GIF89a")):
+            width, height = struct.unpack_from("<HH", header, 6)
+        elif header.startswith(b"BM"):
+            width, height = struct.unpack_from("<ii", header, 18)
+        else:
+            height, width, _ = tf.io.extract_jpeg_shape(header).numpy()
+    except (struct.error, tf.errors.InvalidArgumentError) as error:
+        raise ValueError(f"no JPEG, PNG, GIF or BMP of which {len(header)} bytes tell the size: {error}") from error
+    # A BMP's height is negative where its rows go from top to bottom.
+    return abs(int(height)), int(width)
 
 
 def decode_png(png: tf.Tensor) -> tf.Tensor:

@@ -40,7 +40,7 @@ class LARS(tf_keras.optimizers.Optimizer):
         self.momentum = momentum
         self.decay = weight_decay
         self.trust_coefficient = trust_coefficient
-        self._excluded = frozenset(variable.ref() for variable in exclude)
+        self._excluded = frozenset(self._var_key(variable) for variable in exclude)
 
     def build(self, var_list: list[tf.Variable]) -> None:
         super().build(var_list)
@@ -54,7 +54,7 @@ class LARS(tf_keras.optimizers.Optimizer):
         velocity = self.momentums[self._index_dict[self._var_key(variable)]]
         learning_rate = tf.cast(self.learning_rate, variable.dtype)
         ratio = tf.ones([], variable.dtype)
-        if variable.ref() not in self._excluded:
+        if self._var_key(variable) not in self._excluded:  # one key for the copies on all replicas
             gradient = gradient + self.decay * variable
             weight_norm, gradient_norm = tf.norm(variable), tf.norm(gradient)
             both = (weight_norm > 0) & (gradient_norm > 0)

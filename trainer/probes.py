@@ -6,12 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 import tf_keras
-from sklearn.linear_model import LogisticRegression
+from scipy.special import softmax
+from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from trainer import data, stages
+from trainer import data, embeddings, sources
 from trainer.config import ProbeConfig
 
 _SOLVER_ITERATIONS = 500
@@ -40,10 +41,10 @@ class Embedded:
         return Embedded(self.h[indices], self.label[indices], self.key[indices], image)
 
 
-def embed(encoder: tf_keras.Model, files: data.ExampleFiles, *, keep_images: bool = False) -> Embedded:
+def embed(encoder: tf_keras.Model, files: sources.ExampleFiles, *, keep_images: bool = False) -> Embedded:
     """h of every example, batch norm in inference mode; the encoder is not changed."""
     batches = data.evaluation_batches(files, size_px=encoder.input_shape[1])
-    outputs = list(stages.predictions(encoder, batches))
+    outputs = list(embeddings.predictions(encoder, batches))
     return Embedded(
         h=np.concatenate([batch["output"].numpy() for batch in outputs]),
         label=np.concatenate([batch["label"].numpy() for batch in outputs]),
@@ -63,9 +64,9 @@ class Scored:
     key: np.ndarray
 
 
-def classify(model: tf_keras.Model, files: data.ExampleFiles) -> Scored:
+def classify(model: tf_keras.Model, files: sources.ExampleFiles) -> Scored:
     """Class probabilities of every example under a classifier (images → (logits, h)), in inference mode."""
-    outputs = list(stages.predictions(model, data.evaluation_batches(files, size_px=model.input_shape[1])))
+    outputs = list(embeddings.predictions(model, data.evaluation_batches(files, size_px=model.input_shape[1])))
     return Scored(
         probabilities=np.concatenate([tf.nn.softmax(batch["output"][0]).numpy() for batch in outputs]),
         label=np.concatenate([batch["label"].numpy() for batch in outputs]),
@@ -76,15 +77,17 @@ def classify(model: tf_keras.Model, files: data.ExampleFiles) -> Scored:
 def linear_probabilities(
     config: ProbeConfig, train: Embedded, test: Embedded, *, n_classes: int, seed: int
 ) -> tuple[np.ndarray, dict[str, float]]:
-    """Linear evaluation in closed terms: multinomial logistic regression on standardised h.
+    """A linear classifier of standardised h, solved to its optimum: logistic regression or ridge, by `config.method`.
 
-    The paper trains the same classifier by SGD (arXiv 2002.05709, appendix B.6). This one is solved to its
-    optimum, and its only setting, C, is chosen by cross-validation on the labelled images alone; `seed` draws
-    the folds.
+    The paper trains the logistic one by SGD (arXiv 2002.05709, appendix B.6; `stages.train_probe` does). Here its
+    only setting, C (1/λ of ridge), is chosen by cross-validation on the labelled images alone; `seed` draws the
+    folds. Ridge regresses one-hot labels in closed form, and its shares are the softmax of the regressed scores.
 
     Returns:
         [n, C] float64 class probabilities of the test images, and the settings that were chosen.
     """
+    if config.method == "ridge":
+        return _ridge(config, train, test, n_classes=n_classes)
     classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=_SOLVER_ITERATIONS))
     smallest_class = int(np.bincount(train.label)[np.unique(train.label)].min())
     folds = min(config.folds, smallest_class)
@@ -100,6 +103,19 @@ def linear_probabilities(
     probabilities = np.zeros([len(test.h), n_classes])
     probabilities[:, classifier.classes_] = classifier.predict_proba(test.h)
     return probabilities, {"C": float(chosen), "folds": float(folds)}
+
+
+def _ridge(
+    config: ProbeConfig, train: Embedded, test: Embedded, *, n_classes: int
+) -> tuple[np.ndarray, dict[str, float]]:
+    """Ridge regression of one-hot labels; λ by leave-one-out, which has a closed form too."""
+    one_hot = np.eye(n_classes)[train.label]
+    strengths = [1.0 / c for c in config.inverse_regularization]
+    regression = make_pipeline(StandardScaler(), RidgeCV(alphas=strengths)).fit(train.h, one_hot)
+    scores = regression.predict(test.h)
+    # A class that no labelled image has is never answered, as in logistic regression.
+    scores[:, ~one_hot.any(axis=0)] = -np.inf
+    return softmax(scores, axis=1), {"C": float(1.0 / regression[-1].alpha_), "folds": float(len(train.h))}
 
 
 def knn_probabilities(

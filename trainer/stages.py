@@ -1,17 +1,41 @@
-"""The stages of SimCLR: pretraining without labels, and training a classifier from it or from scratch."""
+"""The stages of SimCLR: pretraining without labels, and what is trained on top of it or beside it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import tensorflow as tf
 import tf_keras
 
-from trainer import augment, data, heads, loop, losses, resnet
-from trainer.config import AugmentConfig, ClassifierConfig, EncoderConfig, PretrainConfig
+from trainer import checkpoints, data, distributed, heads, loop, losses, norms, resnet, sources, views
+from trainer.config import (
+    ClassifierConfig,
+    ComputeConfig,
+    DistillConfig,
+    EncoderConfig,
+    PretrainConfig,
+    Settings,
+)
+from trainer.gradient_cache import GradientCache
+from trainer.history import History
+from trainer.memory import Memory
 
 _DEFAULT_BATCH_SIZE = 256
 _MODEL_SEED_STRIDE = 1_000  # keeps the head's seeds apart from the encoder's
+_CHECKPOINT_EVERY_STEPS = 100
 _AUTOGRAPH = False  # no function here branches on a tensor, and converting Keras' own code takes seconds
+
+
+@contextmanager
+def building(compute: ComputeConfig) -> Iterator[tf.distribute.Strategy]:
+    """Where the variables of a training are made: on its devices, its layers in its precision."""
+    strategy, precision = distributed.strategy_of(compute), tf_keras.mixed_precision.global_policy()
+    tf_keras.mixed_precision.set_global_policy(compute.precision)
+    try:
+        with strategy.scope():
+            yield strategy
+    finally:
+        tf_keras.mixed_precision.set_global_policy(precision)
 
 
 @dataclass(frozen=True)
@@ -20,13 +44,13 @@ class Pretrained:
 
     encoder: tf_keras.Model
     head: tf_keras.Model
-    history: loop.History
+    history: History
     batch_size: int
 
 
 def pretrain(
     config: PretrainConfig,
-    files: data.ExampleFiles,
+    files: sources.ExampleFiles,
     *,
     seed: int,
     checkpoint_dir: str | None = None,
@@ -44,55 +68,114 @@ def pretrain(
         report: receives the progress.
 
     Raises:
-        ValueError: the batch is larger than the set.
+        ValueError: the batch is larger than the set, or checkpoints are of another training.
     """
     batch_size = config.batch_size or min(_DEFAULT_BATCH_SIZE, files.count)
     size_px = config.augment.crop.size_px or files.short_side_px
-    encoder = resnet.build_encoder(config.encoder, size_px=size_px, seed=seed)
-    head = heads.projection_head(config.head, input_dim=encoder.output_shape[-1], seed=seed + _MODEL_SEED_STRIDE)
-    steps_per_epoch = files.count // batch_size if batch_size <= files.count else 1
+    steps_per_epoch = max(files.count // batch_size, 1)
     total_steps = steps_per_epoch * config.epochs
-    variables = encoder.trainable_variables + head.trainable_variables
-    optimizer = loop.build_optimizer(config.optimizer, variables, total_steps=total_steps)
-    views = view_maker(config.augment, size_px=size_px, seed=seed)
-
-    @tf.function(reduce_retracing=True, autograph=_AUTOGRAPH)
-    def step(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        view_a, view_b = views(batch["image"], batch["key"], batch["epoch"], batch["size"])
-        with tf.GradientTape() as tape:
-            h = encoder(tf.concat([view_a, view_b], axis=0), training=True)
-            z_a, z_b = tf.split(head(h, training=True), 2)
-            loss, accuracy = losses.nt_xent_and_accuracy(z_a, z_b, temperature=config.temperature)
-        optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
-        return {"loss": loss, "contrastive_accuracy": accuracy}
-
-    history = loop.train(
-        step,
-        lambda first_step: data.training_batches(
-            files, batch_size=batch_size, epochs=config.epochs, seed=seed, first_step=first_step
-        ),
-        trackables={"encoder": encoder, "head": head},
-        optimizer=optimizer,
-        total_steps=total_steps,
-        steps_per_epoch=steps_per_epoch,
-        batch_size=batch_size,
-        checkpoint_dir=checkpoint_dir,
-        checkpoint_every_steps=config.checkpoint_every_steps,
-        log_dir=log_dir,
-        report=report,
-    )
+    with building(config.compute) as strategy, sources.naming_unreadable(files):
+        encoder = resnet.build_encoder(config.encoder, size_px=size_px, seed=seed)
+        head = heads.projection_head(config.head, input_dim=encoder.output_shape[-1], seed=seed + _MODEL_SEED_STRIDE)
+        variables = encoder.trainable_variables + head.trainable_variables
+        optimizer = loop.build_optimizer(config.optimizer, variables, batch_size=batch_size, total_steps=total_steps)
+        memory = Memory(encoder, head, config=config.memory) if config.memory.queue_size else None
+        step = pretrain_step(config, encoder, head, optimizer, seed=seed, memory=memory)
+        history = loop.train(
+            step,
+            _batches_of(files, batch_size=batch_size, total_steps=total_steps, seed=seed),
+            trackables={"encoder": encoder, "head": head} | ({"memory": memory} if memory else {}),
+            optimizer=optimizer,
+            total_steps=total_steps,
+            steps_per_epoch=steps_per_epoch,
+            batch_size=batch_size,
+            jit_compile=distributed.jit_of(config.compute, strategy),
+            saving=_saving(
+                checkpoint_dir,
+                config,
+                seed=seed,
+                files=files,
+                every_steps=config.checkpoint_every_steps,
+                kept=config.kept_checkpoints,
+            ),
+            log_dir=log_dir,
+            report=report,
+        )
     return Pretrained(encoder, head, history, batch_size)
 
 
-def view_maker(config: AugmentConfig, *, size_px: int, seed: int) -> tf.types.experimental.GenericFunction:
-    """`augment.two_views` as configured, compiled by XLA: four times faster on two cores than op by op."""
-    config = config.model_copy(update={"crop": config.crop.model_copy(update={"size_px": size_px})})
+def pretrain_step(
+    config: PretrainConfig,
+    encoder: tf_keras.Model,
+    head: tf_keras.Model,
+    optimizer: tf_keras.optimizers.Optimizer,
+    *,
+    seed: int,
+    memory: Memory | None = None,
+) -> loop.Step:
+    """One replica's step of pretraining: its share of a batch → its parts of loss, accuracy and gradient norm.
 
-    @tf.function(jit_compile=True, autograph=_AUTOGRAPH)
-    def views(images: tf.Tensor, keys: tf.Tensor, epoch: tf.Tensor, sizes: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        return augment.two_views(images, keys, seed=seed, epoch=epoch, config=config, sizes=sizes)
+    Args:
+        config: of the method; with a gradient cache the batch goes through in chunks.
+        encoder: f.
+        head: g.
+        optimizer: built on the trainable variables of both.
+        seed: of the views.
+        memory: of further negatives.
+    """
+    variables = encoder.trainable_variables + head.trainable_variables
+    make_views = views.pair_maker(config.augment, size_px=encoder.input_shape[1], seed=seed)
+    chunks = _chunks_of(config, encoder, head)
+    slow_chunks = _chunks_of(config, memory.encoder, memory.head) if memory else None
 
-    return views
+    def contrast(z_a: tf.Tensor, z_b: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return losses.nt_xent_and_accuracy(
+            z_a,
+            z_b,
+            temperature=config.temperature,
+            queue=memory.queue if memory else None,
+            block_rows=config.similarity_block_rows,
+        )
+
+    def whole(batch: loop.Batch) -> tuple[tuple[tf.Tensor, ...], list[tf.Tensor], tuple[tf.Tensor, ...] | None]:
+        x = tf.concat(make_views(batch), axis=0)
+        if config.encoder.norm == "local_batch":
+            # Statistics of a replica's own pairs would tell the network which images belong together.
+            x = norms.shuffle_samples(x, seed=seed, step=optimizer.iterations)
+        with tf.GradientTape() as tape:
+            z = head(encoder(x, training=True), training=True)
+            if config.encoder.norm == "local_batch":
+                z = norms.unshuffle_samples(z, seed=seed, step=optimizer.iterations)
+            results = contrast(*tf.split(z, 2))
+        return results, tape.gradient(results[0], variables), memory and tf.split(memory.project(x), 2)
+
+    def in_chunks(batch: loop.Batch) -> tuple[tuple[tf.Tensor, ...], list[tf.Tensor], tuple[tf.Tensor, ...] | None]:
+        def chunk_of_views(first: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            end = first + config.gradient_cache.chunk_size
+            return make_views({name: tensor[first:end] for name, tensor in batch.items()})
+
+        n_images = batch["image"].shape[0]
+        results, gradients = chunks.gradients(chunk_of_views, n_images, contrast)
+        return results, gradients, memory and slow_chunks.project(chunk_of_views, n_images)
+
+    def step(batch: loop.Batch) -> dict[str, tf.Tensor]:
+        (loss, accuracy), gradients, remembered = in_chunks(batch) if chunks else whole(batch)
+        gradients = [distributed.sum_over_replicas(gradient) for gradient in gradients]
+        optimizer.apply_gradients(zip(gradients, variables, strict=True), skip_gradients_aggregation=True)
+        if memory:
+            memory.follow(encoder, head)
+            memory.enqueue(*remembered)
+        norm = distributed.part_of_mean(tf.linalg.global_norm(gradients))
+        return {"loss": loss, "contrastive_accuracy": accuracy, "gradient_norm": norm}
+
+    return step
+
+
+def _chunks_of(config: PretrainConfig, encoder: tf_keras.Model, head: tf_keras.Model) -> GradientCache | None:
+    cache = config.gradient_cache
+    if cache.chunk_size is None:
+        return None
+    return GradientCache(encoder, head, chunk_size=cache.chunk_size, batch_norm=cache.batch_norm)
 
 
 @dataclass(frozen=True)
@@ -105,79 +188,190 @@ class Classifier:
     """
 
     model: tf_keras.Model
-    history: loop.History
+    history: History
 
 
 def train_classifier(
     config: ClassifierConfig,
-    files: data.ExampleFiles,
+    files: sources.ExampleFiles,
     *,
     seed: int,
     encoder_config: EncoderConfig,
     size_px: int,
     n_classes: int,
     pretrained: tf_keras.Model | None = None,
+    pretrained_head: tf_keras.Model | None = None,
+    frozen: bool = False,
+    checkpoint_dir: str | None = None,
     report: loop.Report | None = None,
 ) -> Classifier:
-    """Fine-tunes a pretrained encoder, or trains the same network from scratch: the supervised baseline.
+    """Fine-tunes a pretrained encoder, trains the same network from scratch, or only a linear layer on a frozen one.
 
     Args:
         config: of the training.
         files: labelled examples.
         seed: of weights, order and crops.
         encoder_config: of the network.
-        size_px: side of the network's input.
+        size_px: S, the side of the network's input.
         n_classes: C.
         pretrained: encoder whose weights are the start; None starts at random. It is not changed.
+        pretrained_head: projection head whose first `config.head_layer` layers stay under the classifier (arXiv
+            2006.10029, section 2.1); not changed.
+        frozen: linear evaluation: the encoder runs in inference mode and stays as it is (arXiv 2002.05709, B.6).
+        checkpoint_dir: where the training is saved and taken up again after a kill.
+        report: receives the progress.
+
+    Raises:
+        ValueError: a head layer is wanted and there is no head.
+    """
+    if config.head_layer and pretrained_head is None:
+        raise ValueError(f"head_layer {config.head_layer}: needs the projection head of the pretraining; set it to 0")
+    batch_size = min(config.batch_size, files.count)
+    steps_per_epoch = files.count // batch_size
+    total_steps = config.steps or config.epochs * steps_per_epoch
+    with building(config.compute) as strategy, sources.naming_unreadable(files):
+        encoder = resnet.build_encoder(encoder_config, size_px=size_px, seed=seed)
+        if pretrained is not None:
+            encoder.set_weights(pretrained.get_weights())
+        kept = heads.kept_layers(pretrained_head, config.head_layer) if config.head_layer else None
+        model = heads.classifier_on(encoder, n_classes=n_classes, kept=kept)
+        head = model.get_layer(heads.LOGITS).trainable_variables
+        variables = head if frozen else model.trainable_variables
+        optimizer = loop.build_optimizer(
+            config.optimizer,
+            variables,
+            batch_size=batch_size,
+            total_steps=total_steps,
+            supervised_head=head,
+        )
+        view = views.single_maker(config.augment, size_px=size_px, seed=seed)
+
+        def step(batch: loop.Batch) -> dict[str, tf.Tensor]:
+            images = view(batch)
+            with tf.GradientTape() as tape:
+                logits, _ = model(images, training=not frozen)
+                loss = distributed.part_of_mean(_cross_entropy(logits, batch["label"]))
+            optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
+            return {"loss": loss, "accuracy": distributed.part_of_mean(_accuracy(logits, batch["label"]))}
+
+        history = loop.train(
+            step,
+            _batches_of(files, batch_size=batch_size, total_steps=total_steps, seed=seed),
+            trackables={"model": model},
+            optimizer=optimizer,
+            total_steps=total_steps,
+            steps_per_epoch=steps_per_epoch,
+            batch_size=batch_size,
+            jit_compile=distributed.jit_of(config.compute, strategy),
+            saving=_saving(checkpoint_dir, config, seed=seed, files=files),
+            report=report,
+        )
+    return Classifier(model, history)
+
+
+@dataclass(frozen=True)
+class Distilled(Classifier):
+    """A student that has learned a teacher's predictions; see `Classifier`."""
+
+
+def distill(
+    config: DistillConfig,
+    files: sources.ExampleFiles,
+    *,
+    seed: int,
+    teacher: tf_keras.Model,
+    checkpoint_dir: str | None = None,
+    report: loop.Report | None = None,
+) -> Distilled:
+    """Trains a student on a teacher's predictions, the same crop before both (arXiv 2006.10029, equations 2 and 3).
+
+    Args:
+        config: of the student and its training.
+        files: images; labels are used where there are any and `config.label_weight` is over 0.
+        seed: of weights, order and crops.
+        teacher: images → (logits [B, C], h); runs in inference mode and is not changed.
+        checkpoint_dir: where the training is saved and taken up again after a kill.
         report: receives the progress.
     """
     batch_size = min(config.batch_size, files.count)
     steps_per_epoch = files.count // batch_size
-    encoder = resnet.build_encoder(encoder_config, size_px=size_px, seed=seed)
-    if pretrained is not None:
-        encoder.set_weights(pretrained.get_weights())
-    head = heads.classification_head(n_classes)
-    model = tf_keras.Model(encoder.input, [head(encoder.output), encoder.output], name="classifier")
-    optimizer = loop.build_optimizer(
-        config.optimizer,
-        model.trainable_variables,
-        total_steps=config.steps,
-        supervised_head=head.trainable_variables,
-    )
-    crop = config.crop.model_copy(update={"size_px": size_px})
-
-    @tf.function(reduce_retracing=True, autograph=_AUTOGRAPH)
-    def step(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        images = augment.crop_and_flip(
-            batch["image"], batch["key"], seed=seed, epoch=batch["epoch"], config=crop, sizes=batch["size"]
+    total_steps = steps_per_epoch * config.epochs
+    size_px, n_classes = teacher.input_shape[1], teacher.output_shape[0][-1]
+    with building(config.compute) as strategy, sources.naming_unreadable(files):
+        encoder = resnet.build_encoder(config.student, size_px=size_px, seed=seed)
+        model = heads.classifier_on(encoder, n_classes=n_classes)
+        variables = model.trainable_variables
+        optimizer = loop.build_optimizer(
+            config.optimizer,
+            variables,
+            batch_size=batch_size,
+            total_steps=total_steps,
+            supervised_head=model.get_layer(heads.LOGITS).trainable_variables,
         )
-        with tf.GradientTape() as tape:
-            logits, _ = model(images, training=True)
-            loss = tf.reduce_mean(
-                tf.nn.sparse_softmax_cross_entropy_with_logits(labels=batch["label"], logits=logits)
-            )
-        gradients = tape.gradient(loss, model.trainable_variables)
-        optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
-        hits = tf.equal(tf.argmax(logits, axis=1), batch["label"])
-        return {"loss": loss, "accuracy": tf.reduce_mean(tf.cast(hits, tf.float32))}
+        view = views.single_maker(config.augment, size_px=size_px, seed=seed)
 
-    history = loop.train(
-        step,
-        lambda _: data.training_batches(
-            files, batch_size=batch_size, epochs=-(-config.steps // steps_per_epoch), seed=seed
-        ),
-        trackables={},
-        optimizer=optimizer,
-        total_steps=config.steps,
-        steps_per_epoch=steps_per_epoch,
-        batch_size=batch_size,
-        report=report,
-    )
-    return Classifier(model, history)
+        def step(batch: loop.Batch) -> dict[str, tf.Tensor]:
+            images = view(batch)
+            taught, _ = teacher(images, training=False)
+            with tf.GradientTape() as tape:
+                logits, _ = model(images, training=True)
+                imitation = losses.distillation(logits, taught, temperature=config.temperature)
+                loss = (1.0 - config.label_weight) * imitation
+                if config.label_weight:
+                    loss += config.label_weight * _cross_entropy(logits, batch["label"])
+                loss = distributed.part_of_mean(loss)
+            optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
+            agreement = _accuracy(logits, tf.argmax(taught, axis=1))
+            return {"loss": loss, "agreement": distributed.part_of_mean(agreement)}
+
+        history = loop.train(
+            step,
+            _batches_of(files, batch_size=batch_size, total_steps=total_steps, seed=seed),
+            trackables={"model": model},
+            optimizer=optimizer,
+            total_steps=total_steps,
+            steps_per_epoch=steps_per_epoch,
+            batch_size=batch_size,
+            jit_compile=distributed.jit_of(config.compute, strategy),
+            saving=_saving(checkpoint_dir, config, seed=seed, files=files),
+            report=report,
+        )
+    return Distilled(model, history)
 
 
-def predictions(model: tf_keras.Model, batches: tf.data.Dataset) -> Iterator[dict[str, tf.Tensor]]:
-    """Runs a model over evaluation batches: each batch with the model's `output` beside it."""
-    run = tf.function(lambda images: model(images, training=False), reduce_retracing=True, autograph=_AUTOGRAPH)
-    for batch in batches:
-        yield {**batch, "output": run(batch["image"])}
+def _batches_of(files: sources.ExampleFiles, *, batch_size: int, total_steps: int, seed: int) -> loop.Batches:
+    # A batch larger than the set is refused, in words, where the batches are made.
+    epochs = -(-total_steps // max(files.count // batch_size, 1))
+
+    def batches(first_step: int, context: tf.distribute.InputContext) -> Iterable[loop.Batch]:
+        return data.training_batches(
+            files, batch_size=batch_size, epochs=epochs, seed=seed, first_step=first_step, context=context
+        )
+
+    return batches
+
+
+def _saving(
+    directory: str | None,
+    config: Settings,
+    *,
+    seed: int,
+    files: sources.ExampleFiles,
+    every_steps: int = _CHECKPOINT_EVERY_STEPS,
+    kept: int = 1,
+) -> checkpoints.Saving | None:
+    if directory is None:
+        return None
+    identity = config.model_dump(mode="json") | {"seed": seed, "images": files.count}
+    return checkpoints.Saving(directory, every_steps=every_steps, kept=kept, identity=identity)
+
+
+def _cross_entropy(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    """Mean over the labelled images of a batch; 0 where none is."""
+    known = tf.cast(labels >= 0, logits.dtype)
+    each = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=tf.maximum(labels, 0), logits=logits)
+    return tf.math.divide_no_nan(tf.reduce_sum(known * each), tf.reduce_sum(known))
+
+
+def _accuracy(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_mean(tf.cast(tf.equal(tf.argmax(logits, axis=1), labels), tf.float32))

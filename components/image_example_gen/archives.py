@@ -184,7 +184,7 @@ def _zip_item(
     try:
         with archive.open(member) as opened:
             # The stated size can lie; the read cannot.
-            data = read_limited(opened, max_bytes)
+            data = read_limited(opened.read, max_bytes)
     except _BAD_MEMBER as error:
         return names.Reject(member_uri, "corrupt", _say(error))
     if len(data) > max_bytes:
@@ -199,13 +199,10 @@ def _lone_descriptions(descriptions: list[str], stems: set[str], uri: str) -> It
             yield names.Reject(f"{uri}!{names.text(name)}", "not_an_image", "a text file that belongs to no image")
 
 
-def read_limited(file: BinaryIO, max_bytes: int) -> bytes:
-    """Returns a file's content, or its beginning of over `max_bytes` bytes if it is longer than that."""
-    data = file.read(min(_READ_BYTES, max_bytes + 1))
-    if len(data) < _READ_BYTES:
-        return data
-    pieces, size = [data], len(data)
-    while size <= max_bytes and (data := file.read(max(_READ_BYTES, size))):
+def read_limited(read: Callable[[int], bytes], max_bytes: int) -> bytes:
+    """Returns what `read` gives until it gives nothing more, or gave over `max_bytes` bytes."""
+    pieces, size = [], 0
+    while size <= max_bytes and (data := read(min(max(_READ_BYTES, size), max_bytes + 1 - size))):
         pieces.append(data)
         size += len(data)
     return b"".join(pieces)

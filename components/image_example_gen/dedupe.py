@@ -53,15 +53,15 @@ class Contested:
 
 def find_contested(claims: Iterable[Claim]) -> Contested:
     """Finds keys that several contents claim, and rows whose base name fits several images."""
-    claimants: dict[tuple[str, str], set[str]] = {}
+    first: dict[tuple[str, str], str] = {}
+    contested: set[tuple[str, str]] = set()
     exact: set[tuple[str, str]] = set()
-    for claim in claims:
-        name = (claim.source, claim.name)
-        claimants.setdefault(name, set()).add(claim.claimant)
-        if claim.exact and claim.source:
-            exact.add(name)
-    matched = collections.Counter(source for source, _ in claimants if source)
-    contested = {name for name, by in claimants.items() if len(by) > 1}
+    for source, name, claimant, is_exact in claims:
+        if first.setdefault((source, name), claimant) != claimant:
+            contested.add((source, name))
+        if is_exact and source:
+            exact.add((source, name))
+    matched = collections.Counter(source for source, _ in first if source)
     return Contested(
         keys=frozenset(name for source, name in contested if not source),
         # A row that names one image exactly is not also meant for others of the same base name.

@@ -54,10 +54,13 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         for folder in (*settings.split_uris, settings.work_uri):
             fileio.makedirs(folder)
         work = [item for _, items in planned for item in items]
-        with self._make_beam_pipeline() as pipeline:
-            ingest.build(pipeline, work, _excluded_files(input_dict.get("exclude")), settings)
-        part = ingest.collect(settings, work_count=len(work))
-        fileio.rmtree(settings.work_uri)
+        try:
+            with self._make_beam_pipeline() as pipeline:
+                ingest.build(pipeline, work, _excluded_files(input_dict.get("exclude")), settings)
+            part = ingest.collect(settings, work_count=len(work))
+        finally:
+            # It holds all images a second time.
+            fileio.rmtree(settings.work_uri)
         _report(part, settings, found, summary_uri, max_rejected_share=parameters.max_rejected_share)
 
 

@@ -1,7 +1,7 @@
 """The Beam pipeline: work items → decoded records, grouped by content → one file a split and bucket.
 
-No TFX, no TensorFlow: this is what a Beam worker imports. Elements are few and big, since with images of 2 KB
-Beam's cost per element would outweigh the decoding.
+No TFX, no TensorFlow: this is what a Beam worker imports. Images go from readers to writers in files of the work
+folder, and Beam's elements are the names of those files: few, small, and the same on one machine and on many.
 """
 
 import collections
@@ -9,24 +9,25 @@ import dataclasses
 import hashlib
 import pickle
 import posixpath
-import uuid
 import zlib
-from collections.abc import Callable, Iterable, Iterator
-from typing import BinaryIO, NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 import apache_beam as beam
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
+from apache_beam.transforms.window import GlobalWindows
 
-from components.image_example_gen import archives, decode, dedupe, labels, names, sources, summary
+from components.image_example_gen import archives, decode, dedupe, labels, names, scratch, sources, summary
 from components.image_example_gen.examples import Example, read_records, serialise, write_record
 
-# A batch goes on to the writers at whichever comes first, so that a big archive is never held whole.
-_BATCH_RECORDS = 256
-_BATCH_BYTES = 32 * 2**20
+# What is read goes on to the writers at whichever comes first, so that a big archive is never held whole.
+_OUTBOX_ITEMS = 16_384
+_OUTBOX_BYTES = 32 * 2**20
 # A file may spend 8 bytes on a pixel (16-bit RGBA, not compressed) and 1 MiB on everything else.
 _BYTES_PER_PIXEL = 8
 _METADATA_BYTES = 2**20
+_BATCHES = "batches"
 _CLAIMS = "claims"
 _READS = "reads"
 
@@ -51,7 +52,7 @@ class Settings:
 
 @dataclasses.dataclass
 class Batch:
-    """What one reader sends to one writer."""
+    """What one reader leaves for one writer."""
 
     records: list[dedupe.Record] = dataclasses.field(default_factory=list)
     rejects: list[tuple[str, names.Reject]] = dataclasses.field(default_factory=list)
@@ -88,19 +89,19 @@ def build(
       settings: limits and output folders.
     """
     # Through a file, for a million file names would not fit into a Dataflow job's description.
-    work_file = posixpath.join(settings.work_uri, "work")
-    _write_atomically(work_file, lambda file: [write_record(file, pickle.dumps(item)) for item in enumerate(work)])
+    work_file = scratch.leave(settings.work_uri, [pickle.dumps(item) for item in enumerate(work)])
     outputs = (
         pipeline
         | "WorkFile" >> beam.Create([work_file])
-        | "ListWork" >> beam.FlatMap(_load_work)
+        | "ListWork" >> beam.FlatMap(scratch.fetch)
         | "SpreadWork" >> beam.Reshuffle()
-        | "ReadImages" >> beam.ParDo(ReadImages(settings)).with_outputs(_CLAIMS, _READS, main="batches")
+        | "ReadImages" >> beam.ParDo(ReadImages(settings)).with_outputs(_BATCHES, _CLAIMS, _READS)
     )
     contested = outputs[_CLAIMS] | "GroupClaims" >> beam.GroupByKey() | "Contested" >> beam.Map(_contested)
     # Every writer must run, though no image fall to it, so that all shards exist.
-    nothing = pipeline | "NoImages" >> beam.Create(_to_buckets([Batch()] * settings.num_shards), reshuffle=False)
-    inputs = [outputs["batches"], nothing]
+    nothing = scratch.leave(settings.work_uri, Batch())
+    to_all = [(bucket, nothing) for bucket in range(settings.num_shards)]
+    inputs = [outputs[_BATCHES], pipeline | "NoImages" >> beam.Create(to_all, reshuffle=False)]
     if excluded_files:
         inputs.append(
             pipeline
@@ -122,10 +123,7 @@ def collect(settings: Settings, *, work_count: int) -> Part:
     Raises:
       RuntimeError: if Beam lost or repeated a work item. (That an image was lost shows in the accounts.)
     """
-    parts = []
-    for bucket in range(settings.num_shards):
-        with sources.open_bytes(_part_uri(settings, bucket)) as file:
-            parts.append(pickle.load(file))
+    parts: list[Part] = [scratch.fetch(_part_uri(settings, bucket)) for bucket in range(settings.num_shards)]
     whole = Part(
         accounts=summary.merge(part.accounts for part in parts),
         rejects=[reject for part in parts for reject in part.rejects],
@@ -141,49 +139,73 @@ def collect(settings: Settings, *, work_count: int) -> Part:
 
 def write_text(uri: str, content: str) -> None:
     """Writes a whole text file or none. Lone surrogates, which UTF-8 lacks, become JSON's escapes."""
-    _write_atomically(uri, lambda file: file.write(content.encode("utf-8", "backslashreplace")))
+    scratch.write_atomically(uri, lambda file: file.write(content.encode("utf-8", "backslashreplace")))
 
 
 class ReadImages(beam.DoFn):
-    """Reads and decodes the images of a work item, and deals them out by the hash of their content."""
+    """Reads and decodes the images of work items, and deals them out by the hash of their content."""
 
     def __init__(self, settings: Settings):
         self._settings = settings
 
-    def process(self, element: bytes) -> Iterator[tuple[int, bytes]]:
+    def start_bundle(self) -> None:
+        """Begins with nothing, whatever an earlier attempt has read."""
+        self._outbox = _Outbox(self._settings)
+
+    def process(self, element: bytes) -> Iterator[beam.pvalue.TaggedOutput]:
+        """Reads one work item."""
         number, work = pickle.loads(element)
-        batches, claims, waiting, size, total = self._empty_batches(), [], 0, 0, 0
+        total = 0
         for item in sources.read(work, max_bytes=self._settings.max_bytes):
-            read = make_record(item, work.source, self._settings)
-            if isinstance(read, names.Reject):
-                batch = batches[zlib.crc32(read.uri.encode()) % self._settings.num_shards]
-                batch.rejects.append((work.source.name, read))
-            else:
-                record, record_claims = read
-                batch = batches[int(record.sha256[:8], 16) % self._settings.num_shards]
-                batch.records.append(record)
-                claims += record_claims
-                size += len(record.data)
+            self._outbox.add(work.source.name, make_record(item, work.source, self._settings))
             total += 1
-            waiting += 1
-            if waiting >= _BATCH_RECORDS or size >= _BATCH_BYTES:
-                yield from self._send(batches, claims)
-                batches, claims, waiting, size = self._empty_batches(), [], 0, 0
-        yield from self._send(batches, claims)
+            if self._outbox.is_full:
+                yield from self._outbox.send()
         yield beam.pvalue.TaggedOutput(_READS, Read(number, work.source.name, total))
 
-    def _empty_batches(self) -> list[Batch]:
-        return [Batch() for _ in range(self._settings.num_shards)]
+    def finish_bundle(self) -> Iterator[beam.pvalue.TaggedOutput]:
+        """Sends what is left: small work items of one bundle share their files."""
+        for output in self._outbox.send():
+            yield beam.pvalue.TaggedOutput(output.tag, GlobalWindows.windowed_value(output.value))
 
-    def _send(self, batches: list[Batch], claims: list[dedupe.Claim]) -> Iterator[tuple[int, bytes]]:
-        for bucket, batch in enumerate(batches):
-            if batch.records or batch.rejects:
-                yield bucket, pickle.dumps(batch)
-        by_bucket = collections.defaultdict(list)
+
+class _Outbox:
+    """What was read and not yet sent, by the bucket that it goes to."""
+
+    def __init__(self, settings: Settings):
+        self._settings = settings
+        self._clear()
+
+    def _clear(self) -> None:
+        self._batches = [Batch() for _ in range(self._settings.num_shards)]
+        self._claims: list[list[dedupe.Claim]] = [[] for _ in self._batches]
+        self._items = self._bytes = 0
+
+    @property
+    def is_full(self) -> bool:
+        return self._items >= _OUTBOX_ITEMS or self._bytes >= _OUTBOX_BYTES
+
+    def add(self, source: str, read: names.Reject | tuple[dedupe.Record, list[dedupe.Claim]]) -> None:
+        buckets = len(self._batches)
+        self._items += 1
+        if isinstance(read, names.Reject):
+            self._batches[zlib.crc32(read.uri.encode()) % buckets].rejects.append((source, read))
+            return
+        record, claims = read
+        self._batches[int(record.sha256[:8], 16) % buckets].records.append(record)
+        self._bytes += len(record.data)
         for claim in claims:
-            by_bucket[zlib.crc32(_utf8(claim.name)) % len(batches)].append(claim)
-        for bucket, group in by_bucket.items():
-            yield beam.pvalue.TaggedOutput(_CLAIMS, (bucket, pickle.dumps(group)))
+            self._claims[zlib.crc32(_utf8(claim.name)) % buckets].append(claim)
+
+    def send(self) -> Iterator[beam.pvalue.TaggedOutput]:
+        for bucket, batch in enumerate(self._batches):
+            if batch.records or batch.rejects:
+                uri = scratch.leave(self._settings.work_uri, batch)
+                yield beam.pvalue.TaggedOutput(_BATCHES, (bucket, uri))
+        for bucket, claims in enumerate(self._claims):
+            if claims:
+                yield beam.pvalue.TaggedOutput(_CLAIMS, (bucket, scratch.leave(self._settings.work_uri, claims)))
+        self._clear()
 
 
 def make_record(
@@ -229,41 +251,32 @@ def make_record(
     return record, claims
 
 
-def _load_work(uri: str) -> list[bytes]:
-    with sources.open_bytes(uri) as file:
-        return list(read_records(file, max_record_bytes=2**62))
+def _contested(grouped: tuple[int, Iterable[str]]) -> dedupe.Contested:
+    return dedupe.find_contested(claim for uri in grouped[1] for claim in scratch.fetch(uri))
 
 
-def _to_buckets(batches: list[Batch]) -> list[tuple[int, bytes]]:
-    return [(bucket, pickle.dumps(batch)) for bucket, batch in enumerate(batches)]
-
-
-def _contested(grouped: tuple[int, Iterable[bytes]]) -> dedupe.Contested:
-    return dedupe.find_contested(claim for payload in grouped[1] for claim in pickle.loads(payload))
-
-
-def _read_excluded(uri: str, settings: Settings) -> list[tuple[int, bytes]]:
+def _read_excluded(uri: str, settings: Settings) -> list[tuple[int, str]]:
     batches = [Batch() for _ in range(settings.num_shards)]
     compression = CompressionTypes.GZIP if uri.endswith(".gz") else CompressionTypes.UNCOMPRESSED
     with FileSystems.open(uri, compression_type=compression) as file:
         for record in read_records(file, max_record_bytes=2**62):
             sha256 = Example.FromString(record).features.feature["sha256"].bytes_list.value[0].decode()
             batches[int(sha256[:8], 16) % settings.num_shards].excluded.append(sha256)
-    return _to_buckets(batches)
+    return [(bucket, scratch.leave(settings.work_uri, batch)) for bucket, batch in enumerate(batches)]
 
 
 def _write_shard(
-    grouped: tuple[int, Iterable[bytes]],
+    grouped: tuple[int, Iterable[str]],
     settings: Settings,
     contested: list[dedupe.Contested],
     reads: list[Read],
 ) -> None:
     """Settles one bucket of contents and writes its images and its part of the account."""
-    bucket, payloads = grouped
+    bucket, uris = grouped
     accounts: summary.Accounts = collections.defaultdict(summary.Account)
     records, rejects, excluded = [], [], set()
-    for payload in payloads:
-        batch: Batch = pickle.loads(payload)
+    for uri in uris:
+        batch: Batch = scratch.fetch(uri)
         records += batch.records
         rejects += batch.rejects
         excluded.update(batch.excluded)
@@ -274,11 +287,11 @@ def _write_shard(
     for split, folder in zip(settings.splits, settings.split_uris, strict=True):
         shard = posixpath.join(folder, f"data_tfrecord-{bucket:05d}-of-{settings.num_shards:05d}")
         mine = [record for record in kept if record.split == split]
-        _write_atomically(shard, lambda file, mine=mine: [write_record(file, _example(r)) for r in mine])
+        scratch.write_atomically(shard, lambda file, mine=mine: [write_record(file, _example(r)) for r in mine])
     part = Part(dict(accounts), rejects + late_rejects, matched_rows={}, reads=[])
     if bucket == 0:
         part = dataclasses.replace(part, matched_rows=dict(everywhere.matched_rows), reads=reads)
-    _write_atomically(_part_uri(settings, bucket), lambda file: file.write(pickle.dumps(part)))
+    scratch.write_atomically(_part_uri(settings, bucket), lambda file: file.write(pickle.dumps(part)))
 
 
 def _example(record: dedupe.Record) -> bytes:
@@ -303,11 +316,3 @@ def _utf8(words: str) -> bytes:
 
 def _part_uri(settings: Settings, bucket: int) -> str:
     return posixpath.join(settings.work_uri, f"part-{bucket:05d}")
-
-
-def _write_atomically(uri: str, write: Callable[[BinaryIO], object]) -> None:
-    """A retried or rival attempt at the same file never shows a half-written one."""
-    attempt = f"{uri}.{uuid.uuid4().hex}"
-    with FileSystems.create(attempt, compression_type=CompressionTypes.UNCOMPRESSED) as file:
-        write(file)
-    FileSystems.rename([attempt], [uri])

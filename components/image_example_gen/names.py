@@ -29,7 +29,8 @@ MANIFEST_SUFFIXES = (".csv", ".tsv", ".jsonl")
 # Only ever the label or the description of the image beside them.
 CLASS_SUFFIX = ".cls"
 DESCRIPTION_SUFFIXES = (".json", ".txt")
-_HIDDEN = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini"})
+# A part that begins with a dot but is no lone dot, or that is an operating system's own.
+_HIDDEN = re.compile(r"(?:^|/)(?:\.(?!/|\Z)|(?:__MACOSX|Thumbs\.db|desktop\.ini)(?:/|\Z))")
 _DRIVE = re.compile(r"^[A-Za-z]:[\\/]")
 # `x.tfrecord`, `x.tfrecords.gz`, and the sharded names that TFX and TensorFlow Datasets write.
 _TFRECORDS = re.compile(r"(^|[._-])tfrecords?(-\d+-of-\d+)?(\.gz)?$", re.IGNORECASE)
@@ -46,14 +47,14 @@ class Reject:
 
 def text(name: str) -> str:
     """Returns `name` as valid Unicode: bytes that were not UTF-8 appear as `\\xNN`."""
+    if name.isascii():
+        return name
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def is_hidden(path: str) -> bool:
     """Says whether a relative path is litter of an operating system; one that climbs out is worse than that."""
-    return not climbs_out(path) and any(
-        part in _HIDDEN or (part.startswith(".") and part != ".") for part in path.split("/")
-    )
+    return _HIDDEN.search(path) is not None and not climbs_out(path)
 
 
 def climbs_out(member: str) -> bool:
@@ -80,7 +81,8 @@ def sample_stem(path: str) -> str:
 
 def key_of(path: str) -> str:
     """Returns an image's key: its relative path without the extension, if that is an image's."""
-    return stem(path) if suffix(path) in IMAGE_SUFFIXES else path
+    root, end = posixpath.splitext(path)
+    return root if end.lower() in IMAGE_SUFFIXES else path
 
 
 def archive_kind(path: str) -> str | None:

@@ -2,12 +2,13 @@
 
 import struct
 import zlib
-from typing import NamedTuple
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # Length, kind, checksum.
 _FRAME_BYTES = 12
-_HEADER_FORMAT = ">IIBBBBB"
+_LENGTH_AND_KIND = struct.Struct(">I4s")
+_CHECKSUM = struct.Struct(">I")
+_HEADER = struct.Struct(">IIBBBBB")
 # Gray, RGB, palette, gray with alpha, RGB with alpha.
 _CHANNELS_OF_COLOR_TYPE = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _PLAIN_COLOR_TYPES = (0, 2)
@@ -36,15 +37,14 @@ def chunks(data: bytes) -> list[tuple[bytes, bytes]]:
     found = []
     at = len(SIGNATURE)
     while at + _FRAME_BYTES <= len(data):
-        end = at + _FRAME_BYTES + int.from_bytes(data[at : at + 4], "big")
+        length, kind = _LENGTH_AND_KIND.unpack_from(data, at)
+        end = at + _FRAME_BYTES + length
         if end > len(data):
             break
-        kind = data[at + 4 : at + 8]
-        body = data[at + 8 : end - 4]
         is_critical = kind[:1].isupper()
-        if is_critical and zlib.crc32(body, zlib.crc32(kind)) != int.from_bytes(data[end - 4 : end], "big"):
+        if is_critical and zlib.crc32(data[at + 4 : end - 4]) != _CHECKSUM.unpack_from(data, end - 4)[0]:
             raise UndecodableError("corrupt", f"PNG chunk {kind!r} fails its checksum")
-        found.append((kind, body))
+        found.append((kind, data[at + 8 : end - 4]))
         if kind == b"IEND":
             return found
         at = end
@@ -62,16 +62,18 @@ def size_if_plain(found: list[tuple[bytes, bytes]], *, max_pixels: int) -> tuple
       None when in doubt, be it for a rare feature or for damage: PIL then decides.
     """
     header = _header(found)
-    if header is None or not _PLAIN_CHUNKS.issuperset(kind for kind, _ in found):
+    if header is None or not _PLAIN_CHUNKS.issuperset([kind for kind, _ in found]):
         return None
-    if header.depth != 8 or header.color_type not in _PLAIN_COLOR_TYPES or any(header.methods):
+    width, height, depth, color_type, *methods = header
+    if depth != 8 or color_type not in _PLAIN_COLOR_TYPES or any(methods):
         return None
-    if not 0 < header.width * header.height <= max_pixels:
+    if not 0 < width * height <= max_pixels:
         return None
-    rows = _inflate_rows(found, header)
-    if rows is None or max(rows[:: header.row_bytes]) > _LAST_FILTER:
+    row_bytes = _row_bytes(header)
+    rows = _inflate(found, row_bytes * height)
+    if rows is None or max(rows[::row_bytes]) > _LAST_FILTER:
         return None
-    return header.width, header.height
+    return width, height
 
 
 def has_all_rows(found: list[tuple[bytes, bytes]]) -> bool:
@@ -80,37 +82,28 @@ def has_all_rows(found: list[tuple[bytes, bytes]]) -> bool:
     PIL fills missing rows with black; TensorFlow refuses the file.
     """
     header = _header(found)
-    return header is not None and not any(header.methods) and _inflate_rows(found, header) is not None
+    if header is None or any(header[4:]):
+        return False
+    return _inflate(found, _row_bytes(header) * header[1]) is not None
 
 
-class _Header(NamedTuple):
-    width: int
-    height: int
-    depth: int
-    color_type: int
-    # Of compression, filtering and interlacing; all 0 but for an interlaced image.
-    methods: tuple[int, ...]
-
-    @property
-    def row_bytes(self) -> int:
-        """A row begins with the number of its filter; its pixels are padded to whole bytes."""
-        return 1 + (self.width * self.depth * _CHANNELS_OF_COLOR_TYPE.get(self.color_type, 1) + 7) // 8
-
-
-def _header(found: list[tuple[bytes, bytes]]) -> _Header | None:
+def _header(found: list[tuple[bytes, bytes]]) -> tuple[int, ...] | None:
+    """Returns width, height, depth, color type and three methods, all 0 but for an interlaced image."""
     kind, body = found[0]
-    if kind != b"IHDR" or len(body) != struct.calcsize(_HEADER_FORMAT):
-        return None
-    width, height, depth, color_type, *methods = struct.unpack(_HEADER_FORMAT, body)
-    return _Header(width, height, depth, color_type, tuple(methods))
+    return _HEADER.unpack(body) if kind == b"IHDR" and len(body) == _HEADER.size else None
 
 
-def _inflate_rows(found: list[tuple[bytes, bytes]], header: _Header) -> bytes | None:
+def _row_bytes(header: tuple[int, ...]) -> int:
+    """A row begins with the number of its filter; its pixels are padded to whole bytes."""
+    width, _, depth, color_type, *_ = header
+    return 1 + (width * depth * _CHANNELS_OF_COLOR_TYPE.get(color_type, 1) + 7) // 8
+
+
+def _inflate(found: list[tuple[bytes, bytes]], promised: int) -> bytes | None:
     """Returns the filtered rows, or None unless they are exactly as many bytes as the header promises."""
-    promised = header.row_bytes * header.height
     inflater = zlib.decompressobj()
     try:
-        rows = inflater.decompress(b"".join(body for kind, body in found if kind == b"IDAT"), promised + 1)
+        rows = inflater.decompress(b"".join([body for kind, body in found if kind == b"IDAT"]), promised + 1)
     except zlib.error:
         return None
     return rows if inflater.eof and not inflater.unused_data and len(rows) == promised else None

@@ -12,7 +12,8 @@ from components.image_example_gen.sources import Source
 _TOP_REASONS = 5
 NO_LABEL = "no_label"
 CONFLICTING_LABELS = "conflicting_labels"
-# Seen with Beam 2.64: with several threads, about one run in ten loses an element between two stages.
+# In Beam 2.64, a worker that is a thread has its output buffer emptied by a second thread each second, and what it
+# writes meanwhile is lost: seen in one run of ten.
 BEAM_AT_FAULT = (
     "nothing was kept of this run. Run it again; with --direct_running_mode=multi_threading use in_memory or "
     "multi_processing instead."

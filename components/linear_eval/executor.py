@@ -16,7 +16,7 @@ from tfx.utils import io_utils, path_utils
 from components.label_fraction_split.selection import fraction_split_name
 from components.training import common
 from components.transform.preprocessing import LABEL_VOCABULARY
-from trainer import data, export, probes, resnet
+from trainer import export, probes, resnet, sources
 from trainer.config import ProbeConfig
 
 
@@ -69,8 +69,8 @@ class _Prober:
     def rows(
         self,
         encoder: tf_keras.Model,
-        splits: dict[float, data.ExampleFiles],
-        test: data.ExampleFiles,
+        splits: dict[float, sources.ExampleFiles],
+        test: sources.ExampleFiles,
         *,
         arms: tuple[str, ...],
     ) -> Iterator[dict[str, Any]]:
@@ -95,8 +95,8 @@ class _Prober:
         return probes.linear_probabilities(self._config, train, test, n_classes=self._n_classes, seed=self._seed)
 
 
-def _open_split(examples: types.Artifact, split: str) -> data.ExampleFiles:
-    return data.open_examples([io_utils.all_files_pattern(artifact_utils.get_split_uri([examples], split))])
+def _open_split(examples: types.Artifact, split: str) -> sources.ExampleFiles:
+    return sources.open_examples([io_utils.all_files_pattern(artifact_utils.get_split_uri([examples], split))])
 
 
 def _fingerprint(encoder: tf_keras.Model) -> str:

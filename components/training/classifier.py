@@ -6,7 +6,7 @@ import numpy as np
 from tfx.components.trainer.fn_args_utils import FnArgs
 
 from components.training import common
-from trainer import data, export, probes, stages
+from trainer import export, probes, sources, stages
 from trainer.config import ClassifierConfig, EncoderConfig
 
 
@@ -22,12 +22,13 @@ def run_fn(fn_args: FnArgs) -> None:
     """
     settings = fn_args.custom_config
     config = ClassifierConfig.model_validate_json(settings["config"])
-    files, test = data.open_examples(fn_args.train_files), data.open_examples(fn_args.eval_files)
+    files, test = sources.open_examples(fn_args.train_files), sources.open_examples(fn_args.eval_files)
     classes = common.class_names(fn_args)
     encoder_config = EncoderConfig.model_validate_json(settings["encoder"])
-    encoder, size_px = None, config.crop.size_px or files.short_side_px
+    encoder, head, size_px = None, None, config.augment.crop.size_px or files.short_side_px
     if fn_args.base_model:
         encoder, encoder_config = export.load_encoder(fn_args.base_model)
+        head = export.load_head(fn_args.base_model)[0] if config.head_layer else None
         pretrained_px = encoder.input_shape[1]
         if pretrained_px != size_px:
             raise ValueError(
@@ -42,6 +43,7 @@ def run_fn(fn_args: FnArgs) -> None:
         size_px=size_px,
         n_classes=len(classes),
         pretrained=encoder,
+        pretrained_head=head,
         report=common.progress_reporter(f"{settings['arm']} on {settings['fraction']:.4g} of the labels"),
     )
     classifier.history.write(os.path.join(fn_args.model_run_dir, "history.csv"))
@@ -57,7 +59,7 @@ def _write_scores(
     config: ClassifierConfig,
     *,
     n_labels: int,
-    test: data.ExampleFiles,
+    test: sources.ExampleFiles,
     classes: list[str],
 ) -> None:
     scored = probes.classify(classifier.model, test)

@@ -9,7 +9,7 @@ import tensorflow as tf
 from tfx.components.trainer.fn_args_utils import FnArgs
 
 from components.training import common
-from trainer import data, export, stages
+from trainer import data, export, sources, stages, views
 from trainer.config import PretrainConfig
 
 _SHOWN_VIEWS = 8
@@ -23,7 +23,7 @@ def run_fn(fn_args: FnArgs) -> None:
     """
     settings = fn_args.custom_config
     config = PretrainConfig.model_validate_json(settings["config"])
-    files = data.open_examples(fn_args.train_files)
+    files = sources.open_examples(fn_args.train_files)
     pretrained = stages.pretrain(
         config,
         files,
@@ -38,6 +38,7 @@ def run_fn(fn_args: FnArgs) -> None:
     served = export.ServedEncoder(pretrained.encoder, common.preprocessing_layer(fn_args))
     export.save_served(served, fn_args.serving_model_dir)
     export.save_encoder(pretrained.encoder, config.encoder, fn_args.serving_model_dir)
+    export.save_head(pretrained.head, config.head, fn_args.serving_model_dir)
 
 
 def _checkpoint_dir(fn_args: FnArgs) -> str:
@@ -47,7 +48,7 @@ def _checkpoint_dir(fn_args: FnArgs) -> str:
     return os.path.join(fn_args.custom_config["checkpoint_root"], name)
 
 
-def _channels(files: data.ExampleFiles) -> dict[str, list[float]]:
+def _channels(files: sources.ExampleFiles) -> dict[str, list[float]]:
     """What Transform wrote into every example: mean and standard deviation of red, green and blue over all images."""
     compression = "GZIP" if files.paths[0].endswith(".gz") else ""
     record = next(iter(tf.data.TFRecordDataset(list(files.paths), compression)))
@@ -55,13 +56,12 @@ def _channels(files: data.ExampleFiles) -> dict[str, list[float]]:
     return {name: value.numpy().tolist() for name, value in tf.io.parse_single_example(record, features).items()}
 
 
-def _write_views(fn_args: FnArgs, config: PretrainConfig, files: data.ExampleFiles) -> None:
+def _write_views(fn_args: FnArgs, config: PretrainConfig, files: sources.ExampleFiles) -> None:
     seed = fn_args.custom_config["seed"]
     count = min(_SHOWN_VIEWS, files.count)
     batch = next(iter(data.training_batches(files, batch_size=count, epochs=1, seed=seed)))
     size_px = config.augment.crop.size_px or files.short_side_px
-    views = stages.view_maker(config.augment, size_px=size_px, seed=seed)
-    view_a, view_b = views(batch["image"], batch["key"], batch["epoch"], batch["size"])
+    view_a, view_b = views.pair_maker(config.augment, size_px=size_px, seed=seed)(batch)
     common.write_arrays(
         fn_args.model_run_dir,
         "views.npz",

@@ -25,16 +25,16 @@ from tfx.orchestration.pipeline import RunOptions
 from tfx.orchestration.portable import launcher, partial_run_utils, runtime_parameter_utils
 from tfx.proto.orchestration import pipeline_pb2
 
-from pipeline.config import ConfigError, PipelineConfig
+from pipeline.config import PipelineConfig
 from pipeline.pipeline import Locations, create_pipeline
 from pipeline.preflight import SourceLook
+from pipeline.runners.beam_processes import beam_pipeline_args
 from pipeline.runners.console import ProgressHandler, accuracy_table, closing_line
+from trainer.config import ConfigError
 
 _REPORT_NODE = "Report"
 _MESSAGE_LINES = 12
 _IDENTITY_FILE = ".identity"
-# By its full name: what DirectRunner stands for differs between releases of Beam, and some download a binary.
-_BEAM_RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
 
 
 @dataclass(frozen=True)
@@ -208,7 +208,7 @@ def run(
         ),
         fingerprints={name: look.fingerprint for name, look in looks.items()}
         | {"pushed": _identity(output / "pushed")},
-        beam_pipeline_args=_beam_pipeline_args(config.beam.workers),
+        beam_pipeline_args=beam_pipeline_args(config.beam.workers),
         metadata_connection_config=metadata.sqlite_metadata_connection_config(str(output / "metadata.sqlite")),
     )
     names = [component.id for component in pipeline.components]
@@ -261,12 +261,6 @@ def _run_options(from_node: str | None, to_node: str | None) -> RunOptions | Non
     if from_node is None and to_node is None:
         return None
     return RunOptions(from_nodes=[from_node] if from_node else None, to_nodes=[to_node] if to_node else None)
-
-
-def _beam_pipeline_args(workers: int) -> list[str]:
-    """One worker runs in this process: starting others costs more than it gains under about 10⁵ images."""
-    arguments = [f"--runner={_BEAM_RUNNER}", f"--direct_num_workers={workers}"]
-    return arguments if workers == 1 else [*arguments, "--direct_running_mode=multi_processing"]
 
 
 def _in_few_words(error: BaseException) -> str:

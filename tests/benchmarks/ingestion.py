@@ -1,10 +1,11 @@
-"""Ingestion of small PNGs by two Beam workers against a bare loop of PIL in two processes.
+"""Ingestion of small PNGs against a bare loop of PIL in two processes.
 
     python tests/benchmarks/ingestion.py --images 50000
 
-The two alternate over the same files, so that a busy machine slows both. Printed: seconds and images per second
-(median and spread), and the ratio of the rates of each round, twice: with all that an ingestion does, and
-without the seconds that Beam takes for the same pipeline over a single image, which is the start of its workers.
+Ingestion runs as `make local-run` runs it, with two worker processes of Beam and with none. All alternate over the
+same files, so that a busy machine slows each. Printed: seconds and images per second (median and spread), and the
+ratios of the rates of each round. "Started" is without the seconds that Beam takes for the same pipeline over a
+single image, which is the start of its workers.
 """
 
 import argparse
@@ -12,6 +13,7 @@ import concurrent.futures
 import importlib
 import json
 import logging
+import shutil
 import statistics
 import tempfile
 import time
@@ -23,7 +25,12 @@ import numpy as np
 from apache_beam.options.pipeline_options import PipelineOptions
 from PIL import Image
 
-MODES = ("multi_processing", "multi_threading")
+BARE, TWO, START, ONE = (
+    "bare PIL, 2 processes",
+    "ingestion, 2 workers",
+    "of it, starting Beam",
+    "ingestion, in-process",
+)
 
 
 def main() -> None:
@@ -31,28 +38,30 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=50_000)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--mode", choices=MODES, default=MODES[0], help="what Beam's two workers are")
     arguments = parser.parse_args()
     logging.disable(logging.WARNING)
     # TFX is imported before the clock runs: a pipeline imports it once, whatever it ingests.
     importlib.import_module("components.image_example_gen.executor")
+    importlib.import_module("pipeline.runners.beam_processes")
     with tempfile.TemporaryDirectory() as folder:
         many, one = Path(folder, "many"), Path(folder, "one")
         make_pngs(many, arguments.images)
         make_pngs(one, 1)
         paths = sorted(str(path) for path in many.rglob("*.png"))
-        beam_args = ["--direct_num_workers=2", f"--direct_running_mode={arguments.mode}"]
         rounds = []
         for number in range(arguments.rounds):
+            outs = [Path(folder, f"{name}{number}") for name in ("two", "start", "one")]
             rounds.append(
                 {
-                    "bare PIL, 2 processes": timed(bare_loop, paths),
-                    "ingestion, 2 workers": timed(
-                        ingest, many, Path(folder, f"many{number}"), beam_args, arguments.images
-                    ),
-                    "of it, starting Beam": timed(ingest, one, Path(folder, f"one{number}"), beam_args, 1),
+                    BARE: timed(bare_loop, paths),
+                    TWO: timed(ingest, many, outs[0], 2, arguments.images),
+                    START: timed(ingest, one, outs[1], 2, 1),
+                    ONE: timed(ingest, many, outs[2], 1, arguments.images),
                 }
             )
+            # The page cache should hold the images, not what became of them.
+            for out in outs:
+                shutil.rmtree(out)
     report(rounds, arguments.images)
 
 
@@ -87,18 +96,19 @@ def _decode_all(paths: list[str]) -> int:
     return len(paths)
 
 
-def ingest(images: Path, out: Path, beam_args: list[str], expected: int) -> None:
+def ingest(images: Path, out: Path, workers: int, expected: int) -> None:
     """Runs ImageExampleGen's executor, from its parameters to its written artifacts."""
     from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
     from tfx.types import standard_artifacts
 
     from components.artifacts import IngestSummary
     from components.image_example_gen.executor import Executor
+    from pipeline.runners.beam_processes import beam_pipeline_args
 
     examples, summary = standard_artifacts.Examples(), IngestSummary()
     examples.uri, summary.uri = str(out / "examples"), str(out / "summary")
     context = BaseBeamExecutor.Context(
-        make_beam_pipeline_fn=lambda: beam.Pipeline(options=PipelineOptions(beam_args))
+        make_beam_pipeline_fn=lambda: beam.Pipeline(options=PipelineOptions(beam_pipeline_args(workers)))
     )
     properties = {
         "sources": json.dumps([{"name": "images", "path": str(images), "split": "train", "labeled": False}]),
@@ -116,15 +126,15 @@ def report(rounds: list[dict[str, float]], images: int) -> None:
     for name in rounds[0]:
         seconds = [times[name] for times in rounds]
         rate = images / statistics.median(seconds)
-        count = f"{rate:8.0f} images/s" if "starting" not in name else ""
-        print(f"{name:24} {statistics.median(seconds):6.2f} s ({min(seconds):.2f}–{max(seconds):.2f}) {count}")  # noqa: T201
-    bare, whole, start = zip(*(times.values() for times in rounds), strict=True)
+        count = f"{rate:8.0f} images/s" if name != START else ""
+        print(f"{name:26} {statistics.median(seconds):6.2f} s ({min(seconds):.2f}–{max(seconds):.2f}) {count}")  # noqa: T201
     ratios = {
-        "ratio of rates, whole": [b / w for b, w in zip(bare, whole, strict=True)],
-        "ratio of rates, started": [b / (w - s) for b, w, s in zip(bare, whole, start, strict=True)],
+        "2 workers : bare, whole": [r[BARE] / r[TWO] for r in rounds],
+        "2 workers : bare, started": [r[BARE] / (r[TWO] - r[START]) for r in rounds],
+        "in-process : bare": [r[BARE] / r[ONE] for r in rounds],
     }
     for name, values in ratios.items():
-        print(f"{name:24} {statistics.median(values):6.2f}   ({min(values):.2f}–{max(values):.2f})")  # noqa: T201
+        print(f"{name:26} {statistics.median(values):6.2f}   ({min(values):.2f}–{max(values):.2f})")  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -23,7 +23,9 @@ from trainer.config import (
 
 TINY = EncoderConfig(stage_blocks=(1,), width=4)
 ADAMW = OptimizerConfig(name="adamw", learning_rate=0.01)
-FINETUNE = ClassifierConfig(crop=CropConfig(size_px=16), steps=2, batch_size=20, optimizer=ADAMW)
+FINETUNE = ClassifierConfig(
+    augment=AugmentConfig(crop=CropConfig(size_px=16)), steps=2, batch_size=20, optimizer=ADAMW
+)
 SERVE = """
 import base64
 import numpy as np
@@ -152,7 +154,7 @@ def test_served_encoder_embeds_as_the_loaded_weights_do(run_bare, tmp_path, pret
 
 
 def test_encoder_of_another_size_than_the_labelled_images_is_refused(finetuned, transformed, pretrained, tmp_path):
-    config = FINETUNE.model_copy(update={"crop": CropConfig()}).model_dump_json()
+    config = FINETUNE.model_copy(update={"augment": AugmentConfig()}).model_dump_json()
     custom_config = finetuned.custom_config | {"config": config}
     args = fn_args(tmp_path, transformed, custom_config, base_model=pretrained.serving_model_dir)
     with pytest.raises(ValueError, match=r"pretrained on images of 16 px, the labelled ones are of 32 px"):

@@ -5,16 +5,18 @@ import math
 import numpy as np
 
 
-def nt_xent(z_a, z_b, temperature):
+def nt_xent(z_a, z_b, temperature, queue=()):
+    """`queue`: rows that are further negatives of every row (arXiv 2006.10029, section 2.1)."""
     # Algorithm 1 interleaves the views: rows 2k and 2k+1 are a positive pair.
     z = [row for pair in zip(np.float64(z_a), np.float64(z_b), strict=True) for row in pair]
 
-    def similarity(i, j):
-        return float(z[i] @ z[j]) / (np.linalg.norm(z[i]) * np.linalg.norm(z[j]))
+    def similarity(x, y):
+        return float(x @ y) / (np.linalg.norm(x) * np.linalg.norm(y))
 
     def pair_loss(i, j):
-        negatives = sum(math.exp(similarity(i, k) / temperature) for k in range(len(z)) if k != i)
-        return -math.log(math.exp(similarity(i, j) / temperature) / negatives)
+        others = [z[k] for k in range(len(z)) if k != i] + list(queue)
+        denominator = sum(math.exp(similarity(z[i], other) / temperature) for other in others)
+        return -math.log(math.exp(similarity(z[i], z[j]) / temperature) / denominator)
 
     pairs = range(0, len(z), 2)
     return sum(pair_loss(i, i + 1) + pair_loss(i + 1, i) for i in pairs) / len(z)

@@ -6,8 +6,9 @@ import pytest
 from rich.console import Console
 
 from pipeline import preflight
-from pipeline.config import ConfigError, load_config
+from pipeline.config import load_config
 from pipeline.runners import local
+from trainer.config import ConfigError
 
 
 @pytest.fixture

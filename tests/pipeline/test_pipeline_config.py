@@ -2,7 +2,8 @@ import json
 
 import pytest
 
-from pipeline.config import ConfigError, PipelineConfig, dump_config, load_config
+from pipeline.config import PipelineConfig, load_config
+from trainer.config import ConfigError, dump
 
 
 def refused(*overrides: str) -> str:
@@ -80,22 +81,30 @@ def test_areas_in_the_wrong_order_are_refused():
 @pytest.mark.parametrize(
     "overrides",
     [
-        ["pretrain.augment.crop.size_px=32", "finetune.crop.size_px=32", "supervised.crop.size_px=24"],
-        ["pretrain.augment.crop.size_px=32", "finetune.crop.size_px=24", "supervised.crop.size_px=32"],
+        [
+            "pretrain.augment.crop.size_px=32",
+            "finetune.augment.crop.size_px=32",
+            "supervised.augment.crop.size_px=24",
+        ],
+        [
+            "pretrain.augment.crop.size_px=32",
+            "finetune.augment.crop.size_px=24",
+            "supervised.augment.crop.size_px=32",
+        ],
         ["pretrain.augment.crop.size_px=24"],
-        ["finetune.crop.size_px=24"],
+        ["finetune.augment.crop.size_px=24"],
     ],
 )
 def test_size_that_is_not_the_same_in_all_three_trainings_is_refused(overrides):
     message = refused(*overrides)
     assert "same network" in message
-    assert "finetune.crop.size_px = " in message
+    assert "finetune.augment.crop.size_px = " in message
 
 
 def test_one_size_in_all_three_trainings_passes():
-    sections = ("pretrain.augment", "finetune", "supervised")
+    sections = ("pretrain.augment", "finetune.augment", "supervised.augment")
     config = load_config(None, [f"{section}.crop.size_px=24" for section in sections])
-    assert config.finetune.crop.size_px == 24
+    assert config.finetune.augment.crop.size_px == 24
 
 
 def test_word_that_yaml_takes_for_a_date_stays_a_word(tmp_path):
@@ -120,7 +129,7 @@ def test_file_that_is_not_there_is_refused_by_name():
 def test_dumped_configuration_loads_as_the_same(tmp_path):
     config = load_config(None, ["pretrain.temperature=0.7", "data.labeled=mine", "data.test=theirs"])
     file = tmp_path / "c.yaml"
-    file.write_text(dump_config(config))
+    file.write_text(dump(config))
     assert load_config(str(file)) == config
 
 
@@ -132,3 +141,12 @@ def test_configuration_is_frozen():
 def test_json_round_trip_keeps_every_field():
     config = PipelineConfig()
     assert PipelineConfig.model_validate_json(json.dumps(config.model_dump(mode="json"))) == config
+
+
+def test_gradient_probe_is_refused_with_what_the_pipeline_can():
+    assert "choose logistic or ridge" in refused("probe.method=gradient")
+
+
+def test_preset_of_the_trainer_is_a_start_for_the_pipeline_too():
+    config = load_config(None, ["preset=cifar10_r18", "probe.method=ridge"])
+    assert (config.pretrain.batch_size, config.pretrain.encoder.width) == (512, 64)

@@ -3,7 +3,8 @@ import os
 import pytest
 
 from pipeline import preflight
-from pipeline.config import ConfigError, load_config
+from pipeline.config import load_config
+from trainer.config import ConfigError
 
 
 def look(folder, *overrides):

@@ -99,9 +99,9 @@ def test_saved_encoder_built_second_in_a_process_is_loaded_by_its_names(tmp_path
 @pytest.mark.parametrize(
     ("damage", "named"),
     [
-        (lambda tensors: tensors.pop("stem_conv/kernel:0"), "stem_conv/kernel:0"),
+        (lambda tensors: tensors.pop("stem_conv/kernel"), "stem_conv/kernel"),
         (lambda tensors: tensors.update({"extra": np.zeros(2, np.float32)}), "extra"),
-        (lambda tensors: tensors.update({"stem_norm/beta:0": np.zeros(5, np.float32)}), "stem_norm/beta:0"),
+        (lambda tensors: tensors.update({"stem_norm/beta": np.zeros(5, np.float32)}), "stem_norm/beta"),
     ],
 )
 def test_weights_that_do_not_fit_the_description_are_refused_by_name(tmp_path, damage, named):
@@ -114,10 +114,27 @@ def test_weights_that_do_not_fit_the_description_are_refused_by_name(tmp_path, d
         export.load_encoder(str(tmp_path))
 
 
+def test_saved_encoder_of_any_size_is_loaded_as_such(tmp_path):
+    encoder = resnet.build_encoder(CONFIG, size_px=None, seed=3)
+    export.save_encoder(encoder, CONFIG, str(tmp_path))
+    loaded, config = export.load_encoder(str(tmp_path))
+    assert config == CONFIG and loaded.input_shape == (None, None, None, 3)
+    assert loaded.get_layer("stem_conv").kernel_size == (7, 7)
+    np.testing.assert_array_equal(loaded.get_weights()[0], encoder.get_weights()[0])
+
+
+def test_model_of_any_size_is_served_at_the_given_one_and_at_none_not():
+    encoder = resnet.build_encoder(CONFIG.model_copy(update={"stem": "small"}), size_px=None, seed=3)
+    served = export.ServedEncoder(encoder, Preprocessing(), size_px=SIZE_PX)
+    assert served.preprocess(tf.constant(ENCODED))["image"].shape == (3, SIZE_PX, SIZE_PX, 3)
+    with pytest.raises(ValueError, match="size_px None"):
+        export.ServedEncoder(encoder, Preprocessing())
+
+
 def test_weights_of_another_width_are_refused(tmp_path):
     wide = EncoderConfig(stage_blocks=(1,), width=5)
     export.save_encoder(encoder_with_statistics(), wide, str(tmp_path))
-    with pytest.raises(ValueError, match="weights do not fit"):
+    with pytest.raises(ValueError, match=r"weights do not fit the network.*misshapen: stage0"):
         export.load_encoder(str(tmp_path))
 
 

@@ -61,6 +61,55 @@ def test_projection_head_layers_of_one_shape_start_differently():
     assert not np.isin(first, second).any()
 
 
+HEAD_DEPTHS = [
+    (HeadConfig(kind="none"), 0),
+    (HeadConfig(kind="linear", output_dim=3), 1),
+    (HeadConfig(layers=2, output_dim=3), 2),
+    (HeadConfig(layers=3, output_dim=3), 3),
+]
+
+
+@pytest.mark.parametrize("config", [config for config, _ in HEAD_DEPTHS])
+def test_first_layers_end_after_the_relu_and_the_last_without(config):
+    head = heads.projection_head(config, input_dim=5, seed=0)
+    kernels = [layer.kernel.numpy() for layer in head.layers if isinstance(layer, tf_keras.layers.Dense)]
+    expected = H.numpy()
+    for count in range(config.depth + 1):
+        if count:
+            expected = expected @ kernels[count - 1]
+            expected = (expected - expected.mean(axis=0)) / np.sqrt(expected.var(axis=0) + 1e-5)
+            expected = np.maximum(expected, 0) if count < config.depth else expected
+        start = heads.first_layers(head, count)
+        np.testing.assert_allclose(start(H, training=True), expected, atol=1e-5)
+        assert len(start.trainable_variables) == 3 * count
+
+
+def test_first_layers_are_the_heads_own():
+    head = heads.projection_head(HeadConfig(layers=3), input_dim=5, seed=0)
+    start = heads.first_layers(head, 1)
+    start.trainable_variables[0].assign_add(tf.ones([5, 5]))
+    np.testing.assert_array_equal(head.get_layer("projection0").kernel, start.trainable_variables[0])
+
+
+@pytest.mark.parametrize(("config", "depth"), HEAD_DEPTHS)
+def test_first_layers_more_than_the_head_has_are_an_error(config, depth):
+    head = heads.projection_head(config, input_dim=5, seed=0)
+    for count in (-1, depth + 1):
+        with pytest.raises(ValueError, match=f"count {count} must be 0 … {depth}"):
+            heads.first_layers(head, count)
+
+
+def test_heads_under_mixed_precision_give_z_and_logits_in_float32():
+    tf_keras.mixed_precision.set_global_policy("mixed_bfloat16")
+    try:
+        projection = heads.projection_head(HeadConfig(output_dim=3), input_dim=5, seed=0)
+        classification = heads.classification_head(4)
+    finally:
+        tf_keras.mixed_precision.set_global_policy("float32")
+    assert projection.get_layer("projection0").compute_dtype == "bfloat16"
+    assert projection(H).dtype == tf.float32 and classification(tf.cast(H, tf.bfloat16)).dtype == tf.float32
+
+
 def test_classification_head_starts_at_zero():
     head = heads.classification_head(4)
     np.testing.assert_array_equal(head(H), np.zeros([6, 4]))

@@ -31,12 +31,12 @@ def test_lars_three_steps_equal_the_oracle(decay, adapted):
 
 
 def test_lars_three_steps_equal_the_golden_trace():
-    # Worked by hand: ‖w‖ = 5, ‖g‖ = 2.5, so the first step is 1·0.001·2·g, and the second 0.9·v + 2·0.001·‖w‖/‖g‖·g.
+    # Worked by hand, decay 0 and rates 1, 2, 2. ‖w‖ = 5 and ‖g‖ = 2.5 make the first step 1·0.001·2·g; the second is
+    # 0.9·v + 2·0.001·‖w‖/‖g‖·g with ‖w‖ = 4.995 and ‖g‖ = 1; the third has no gradient and leaves 0.9·v.
     variable = tf.Variable([3.0, 4.0])
     optimizer = lars.LARS(schedules.warmup_cosine(PEAK, warmup_steps=2, total_steps=4))
-    first, second = run_steps(optimizer, variable, [[1.5, 2.0], [0.0, 1.0]])
-    np.testing.assert_allclose(first, [3 - 0.003, 4 - 0.004], rtol=1e-6)
-    np.testing.assert_allclose(second, [2.997 - 0.0027, 3.996 - 0.0036 - 0.002 * 4.995], rtol=1e-6)
+    steps = list(run_steps(optimizer, variable, [[1.5, 2.0], [0.0, 1.0], [0.0, 0.0]]))
+    np.testing.assert_allclose(steps, [[2.997, 3.996], [2.9943, 3.98241], [2.99187, 3.970179]], rtol=1e-6)
 
 
 def test_lars_zero_gradient_still_decays_the_weights_and_moves_on_its_momentum():
@@ -66,7 +66,7 @@ def test_build_optimizer_lars_adapts_exactly_the_kernels():
     ]
     variables = encoder.trainable_variables + head.trainable_variables
     config = OptimizerConfig(name="lars", learning_rate=1.0, weight_decay=0.5)
-    optimizer = loop.build_optimizer(config, variables, total_steps=4)
+    optimizer = loop.build_optimizer(config, variables, batch_size=1, total_steps=4)
     before = [variable.numpy() for variable in variables]
     gradients = [np.full(variable.shape, 2.0, np.float32) for variable in variables]
     optimizer.apply_gradients(zip(map(tf.constant, gradients), variables, strict=True))
@@ -83,7 +83,7 @@ def test_build_optimizer_lars_leaves_the_supervised_head_alone():
     head.kernel.assign(tf.ones([4, 3]))
     config = OptimizerConfig(name="lars", learning_rate=1.0, weight_decay=0.5)
     variables = head.trainable_variables
-    optimizer = loop.build_optimizer(config, variables, total_steps=4, supervised_head=variables)
+    optimizer = loop.build_optimizer(config, variables, batch_size=1, total_steps=4, supervised_head=variables)
     optimizer.apply_gradients([(2 * tf.ones_like(variable), variable) for variable in variables])
     np.testing.assert_allclose(head.kernel, 1 - 2)
     np.testing.assert_allclose(head.bias, -2)

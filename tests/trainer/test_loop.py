@@ -1,38 +1,20 @@
 import csv
+import os
+import random
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import killed_training
 import numpy as np
 import pytest
 import tensorflow as tf
+from killed_training import KilledError, assert_same_training, kill_at, without_speed
 
-from trainer import loop
+from trainer import checkpoints, loop
 from trainer.config import OptimizerConfig
-
-
-class KilledError(Exception):
-    pass
-
-
-def kill_at(step):
-    def hook(number):
-        if number == step:
-            raise KilledError
-
-    return hook
-
-
-def without_speed(rows):
-    return [{name: value for name, value in row.items() if name != "images_per_s"} for row in rows]
-
-
-def assert_same_training(ours, expected):
-    for value, other in zip(ours[0], expected[0], strict=True):
-        np.testing.assert_array_equal(value, other)
-    assert without_speed(ours[1].rows) == without_speed(expected[1].rows)
 
 
 @pytest.fixture(scope="module")
@@ -43,24 +25,108 @@ def uninterrupted():
 @pytest.mark.parametrize("optimizer", ["lars", "sgd", "adamw"])
 def test_train_resumed_from_its_checkpoint_equals_one_training_bit_for_bit(tmp_path, optimizer):
     with pytest.raises(KilledError):
-        killed_training.run(str(tmp_path), optimizer=optimizer, step_hook=kill_at(6))
+        killed_training.run(str(tmp_path), optimizer=optimizer, batch_hook=kill_at(6))
     first_batches = []
-    resumed = killed_training.run(str(tmp_path), optimizer=optimizer, step_hook=first_batches.append)
+    resumed = killed_training.run(str(tmp_path), optimizer=optimizer, batch_hook=first_batches.append)
     assert first_batches[0] == 4, "it went on from its checkpoint, not from the start"
     assert_same_training(resumed, killed_training.run(optimizer=optimizer))
 
 
-@pytest.mark.parametrize("moment", ["between checkpoints", "history written, checkpoint not"])
-def test_train_killed_process_is_resumed_bit_for_bit(tmp_path, uninterrupted, moment):
-    command = [sys.executable, killed_training.__file__, str(tmp_path), moment]
-    died = subprocess.run(command, cwd=Path(loop.__file__).parents[1], capture_output=True, text=True, timeout=120)
-    assert died.returncode == -signal.SIGKILL, died.stderr
+# Other steps in each run of the tests, and the same ones in all of its worker processes.
+DRAWS = random.Random(os.environ.get("PYTEST_XDIST_TESTRUNUID", "alone"))
+RANDOM_STEP = str(DRAWS.randrange(1, killed_training.TOTAL_STEPS))
+MOMENTS = [RANDOM_STEP, "checkpoint written, not yet named"]
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory):
+    """A directory for each moment at which a training in a process of its own was killed."""
+    root = Path(loop.__file__).parents[1]
+    directories = {moment: tmp_path_factory.mktemp("killed") for moment in MOMENTS}
+    processes = {
+        moment: subprocess.Popen(
+            [sys.executable, killed_training.__file__, str(directory), moment],
+            cwd=root,
+            env=os.environ | {"PYTHONPATH": str(root)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for moment, directory in directories.items()
+    }
+    for process in processes.values():
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode == -signal.SIGKILL, errors
+    return directories
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_train_killed_process_is_resumed_bit_for_bit(killed, uninterrupted, moment):
+    assert_same_training(killed_training.run(str(killed[moment])), uninterrupted)
+
+
+def test_train_killed_between_history_and_checkpoint_is_resumed_bit_for_bit(tmp_path, uninterrupted, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints.History, "write", dying_after(checkpoints.History.write, calls=2))
+        with pytest.raises(KilledError):
+            killed_training.run(str(tmp_path))
+    assert tf.train.latest_checkpoint(str(tmp_path)).endswith("ckpt-4")
     assert_same_training(killed_training.run(str(tmp_path)), uninterrupted)
+
+
+def dying_after(write, *, calls):
+    made = []
+
+    def dying_write(*arguments):
+        write(*arguments)
+        made.append(arguments)
+        if len(made) == calls:
+            raise KilledError
+
+    return dying_write
+
+
+def sigterm_at(step):
+    return lambda number: os.kill(os.getpid(), signal.SIGTERM) if number == step else None
+
+
+@pytest.mark.parametrize("step", DRAWS.sample(range(killed_training.TOTAL_STEPS - 1), 2))
+def test_train_sigterm_finishes_the_step_saves_and_is_resumed_bit_for_bit(tmp_path, uninterrupted, step):
+    with pytest.raises(loop.PreemptedError, match=f"after step {step + 1} of 12, which is saved in {tmp_path}"):
+        killed_training.run(str(tmp_path), batch_hook=sigterm_at(step))
+    first_batches = []
+    resumed = killed_training.run(str(tmp_path), batch_hook=first_batches.append)
+    assert first_batches[0] == step + 1
+    assert_same_training(resumed, uninterrupted)
+
+
+def test_train_sigterm_at_the_last_step_is_the_end_of_the_training(tmp_path, uninterrupted):
+    assert_same_training(killed_training.run(str(tmp_path), batch_hook=sigterm_at(11)), uninterrupted)
+
+
+def test_train_gives_the_signal_back_as_it_found_it(tmp_path):
+    heard = []
+    before = signal.signal(signal.SIGTERM, lambda *_: heard.append("outer"))
+    try:
+        killed_training.run(str(tmp_path / "whole"))
+        with pytest.raises(KilledError):
+            killed_training.run(str(tmp_path / "killed"), batch_hook=kill_at(3))
+        killed_training.run(batch_hook=sigterm_at(3))  # without checkpoints there is nothing to save
+        assert heard == ["outer"]
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert heard == ["outer", "outer"]
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_train_outside_the_main_thread_leaves_signals_alone(tmp_path, uninterrupted):
+    with ThreadPoolExecutor(1) as thread:
+        ours = thread.submit(killed_training.run, str(tmp_path)).result()
+    assert_same_training(ours, uninterrupted)
 
 
 def test_train_half_written_checkpoint_is_not_taken(tmp_path, uninterrupted):
     with pytest.raises(KilledError):
-        killed_training.run(str(tmp_path), step_hook=kill_at(6))
+        killed_training.run(str(tmp_path), batch_hook=kill_at(6))
     # What a kill leaves of the next one: files that no state file names yet.
     (tmp_path / "ckpt-8.data-00000-of-00001").write_bytes(b"\0" * 100)
     (tmp_path / "ckpt-8.index").write_bytes(b"half")
@@ -69,7 +135,7 @@ def test_train_half_written_checkpoint_is_not_taken(tmp_path, uninterrupted):
 
 def test_train_finished_training_takes_no_more_steps(tmp_path, uninterrupted):
     killed_training.run(str(tmp_path))
-    again = killed_training.run(str(tmp_path), step_hook=kill_at(0))
+    again = killed_training.run(str(tmp_path), batch_hook=kill_at(0))
     assert_same_training(again, uninterrupted)
 
 
@@ -81,7 +147,7 @@ def test_train_checkpoint_of_another_network_is_refused(tmp_path):
 
 def test_train_resumed_history_is_written_like_an_uninterrupted_one(tmp_path, uninterrupted):
     with pytest.raises(KilledError):
-        killed_training.run(str(tmp_path / "checkpoints"), step_hook=kill_at(6))
+        killed_training.run(str(tmp_path / "checkpoints"), batch_hook=kill_at(6))
     _, resumed = killed_training.run(str(tmp_path / "checkpoints"))
     written = []
     for name, history in (("resumed", resumed), ("whole", uninterrupted[1])):
@@ -94,7 +160,7 @@ def test_train_resumed_history_is_written_like_an_uninterrupted_one(tmp_path, un
 
 
 def test_train_old_checkpoints_are_removed(tmp_path):
-    killed_training.run(str(tmp_path), checkpoint_every_steps=2)
+    killed_training.run(str(tmp_path), every_steps=2)
     assert sorted(path.name for path in tmp_path.glob("*.index")) == ["ckpt-10.index", "ckpt-12.index"]
 
 
@@ -106,25 +172,90 @@ def test_train_reports_its_progress():
     assert seen[0].metrics.keys() == {"step", "epoch", "loss", "learning_rate"}
 
 
-def losses_become_nan(*, at, total_steps, checkpoint_dir=None, checkpoint_every_steps=1):
+def test_train_speed_and_waiting_are_those_after_the_first_step(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(loop.time, "monotonic", lambda: now[0])
+
+    def batches(first_step, _):
+        for number in range(12):
+            now[0] += 100.0 if number == 0 else 1.0  # the input takes a second a step
+            yield killed_training.batch_of(number)
+
+    def compute(done, row):
+        now[0] += 100.0 if done == 1 else 3.0
+
+    history = train_on(batches, watch=compute)
+    assert [row["input_wait_share"] for row in history.rows[2:4]] == [0.4, pytest.approx(3 / 9, abs=1e-4)]
+    assert history.rows[2]["images_per_s"] == pytest.approx(2 * 3 / 5, abs=0.05)
+
+
+def train_on(batches, *, step=lambda batch: {"loss": tf.reduce_mean(batch["x"])}, total_steps=12, **settings):
     variable = tf.Variable(1.0)
     config = OptimizerConfig(name="sgd", learning_rate=0.1)
-    optimizer = loop.build_optimizer(config, [variable], total_steps=total_steps)
+    optimizer = loop.build_optimizer(config, [variable], batch_size=1, total_steps=total_steps)
+    return loop.train(
+        step,
+        batches,
+        trackables={},
+        optimizer=optimizer,
+        total_steps=total_steps,
+        steps_per_epoch=4,
+        batch_size=3,
+        **settings,
+    )
 
-    def step(number):
+
+def test_train_batches_that_end_too_early_are_an_error():
+    with pytest.raises(ValueError, match="ended after step 5 of 12"):
+        train_on(lambda *_: map(killed_training.batch_of, range(5)))
+
+
+def test_train_step_is_compiled_where_told():
+    def step(batch):  # XLA has no strings
+        return {"loss": tf.strings.to_number(tf.strings.as_string(tf.reduce_mean(batch["x"])))}
+
+    train_on(lambda *_: map(killed_training.batch_of, range(12)), step=step)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="unsupported operations"):
+        train_on(lambda *_: map(killed_training.batch_of, range(12)), step=step, jit_compile=True)
+    compiled = train_on(lambda *_: map(killed_training.batch_of, range(12)), jit_compile=True)
+    plain = train_on(lambda *_: map(killed_training.batch_of, range(12)))
+    assert [row["loss"] for row in compiled.rows] == pytest.approx([row["loss"] for row in plain.rows], abs=1e-6)
+
+
+def test_train_watch_sees_every_step_and_the_logged_rows():
+    seen = []
+    history = train_on(
+        lambda *_: (killed_training.batch_of(0) for _ in range(401)),
+        total_steps=401,
+        watch=lambda done, row: seen.append((done, row)),
+    )
+    assert [done for done, _ in seen] == list(range(1, 402))
+    assert [row["step"] for _, row in seen if row] == [row["step"] for row in history.rows]
+
+
+def numbers(total_steps):
+    dataset = tf.data.Dataset.range(1, total_steps + 1)
+    return lambda first_step, _: ({"number": number} for number in dataset.skip(first_step))
+
+
+def losses_become_nan(*, at, total_steps, checkpoint_dir=None, every_steps=1):
+    variable = tf.Variable(1.0)
+    config = OptimizerConfig(name="sgd", learning_rate=0.1)
+    optimizer = loop.build_optimizer(config, [variable], batch_size=1, total_steps=total_steps)
+
+    def step(batch):
         optimizer.apply_gradients([(tf.constant(0.0), variable)])
-        return {"loss": tf.constant(float("nan") if number >= at else 1.0)}
+        return {"loss": tf.where(batch["number"] >= at, float("nan"), 1.0)}
 
     return loop.train(
         step,
-        lambda first_step: range(first_step + 1, total_steps + 1),
+        numbers(total_steps),
         trackables={"variable": variable},
         optimizer=optimizer,
         total_steps=total_steps,
         steps_per_epoch=10,
         batch_size=1,
-        checkpoint_dir=checkpoint_dir,
-        checkpoint_every_steps=checkpoint_every_steps,
+        saving=checkpoint_dir and checkpoints.Saving(checkpoint_dir, every_steps=every_steps),
     )
 
 
@@ -136,7 +267,7 @@ def test_train_loss_that_is_not_finite_stops_it_with_step_and_remedy():
 def test_train_loss_that_is_not_finite_between_logged_steps_is_never_checkpointed(tmp_path):
     # 600 steps are logged at every third; the checkpoint of step 4 comes before the next of those.
     with pytest.raises(FloatingPointError, match="at step 4"):
-        losses_become_nan(at=4, total_steps=600, checkpoint_dir=str(tmp_path), checkpoint_every_steps=2)
+        losses_become_nan(at=4, total_steps=600, checkpoint_dir=str(tmp_path), every_steps=2)
     assert tf.train.latest_checkpoint(str(tmp_path)).endswith("ckpt-2")
 
 
@@ -148,10 +279,12 @@ def test_train_long_training_logs_two_hundred_points_and_the_last():
 
 def test_train_writes_tensorboard_events(tmp_path):
     variable = tf.Variable(1.0)
-    optimizer = loop.build_optimizer(OptimizerConfig(name="sgd", learning_rate=0.1), [variable], total_steps=2)
+    optimizer = loop.build_optimizer(
+        OptimizerConfig(name="sgd", learning_rate=0.1), [variable], batch_size=1, total_steps=2
+    )
     loop.train(
-        lambda number: {"loss": tf.constant(float(number))},
-        lambda first_step: range(1, 3),
+        lambda batch: {"loss": tf.cast(batch["number"], tf.float32)},
+        numbers(2),
         trackables={},
         optimizer=optimizer,
         total_steps=2,
@@ -173,7 +306,7 @@ def test_train_writes_tensorboard_events(tmp_path):
 def test_build_optimizer_decays_kernels_and_nothing_else(name, weight_decay):
     kernel, gamma = tf.Variable(tf.fill([2, 2], 3.0)), tf.Variable(tf.fill([2], 3.0))
     config = OptimizerConfig(name=name, learning_rate=0.5, weight_decay=weight_decay)
-    optimizer = loop.build_optimizer(config, [kernel, gamma], total_steps=10)
+    optimizer = loop.build_optimizer(config, [kernel, gamma], batch_size=1, total_steps=10)
     # Without a gradient, decay is all that can move a variable.
     optimizer.apply_gradients([(tf.zeros_like(variable), variable) for variable in (kernel, gamma)])
     np.testing.assert_array_equal(gamma, [3, 3])
@@ -181,11 +314,19 @@ def test_build_optimizer_decays_kernels_and_nothing_else(name, weight_decay):
     assert (kernel.numpy() == 3).all() == (weight_decay == 0)
 
 
+@pytest.mark.parametrize(("scaling", "peak"), [("none", 0.5), ("linear", 1.0), ("sqrt", 0.5 * 512**0.5)])
+@pytest.mark.parametrize(("decay", "end"), [("cosine", 0.0), ("constant", 1.0)])
+def test_build_optimizer_peak_and_decay_are_the_configured_ones(scaling, peak, decay, end):
+    config = OptimizerConfig(learning_rate=0.5, scaling=scaling, decay=decay, warmup_share=0.2)
+    schedule = loop.build_optimizer(config, [tf.Variable([1.0])], batch_size=512, total_steps=10)._learning_rate
+    assert [float(schedule(step)) for step in (0, 2, 10)] == pytest.approx([peak / 2, peak, end * peak], abs=1e-6)
+
+
 @pytest.mark.parametrize("name", ["lars", "sgd", "adamw"])
 def test_build_optimizer_follows_warmup_and_cosine(name):
     variable = tf.Variable([1.0])
     config = OptimizerConfig(name=name, learning_rate=2.0, warmup_share=0.2)
-    optimizer = loop.build_optimizer(config, [variable], total_steps=10)
+    optimizer = loop.build_optimizer(config, [variable], batch_size=1, total_steps=10)
     rates = []
     for _ in range(10):
         optimizer.apply_gradients([(tf.ones_like(variable), variable)])
@@ -197,7 +338,8 @@ def test_build_optimizer_follows_warmup_and_cosine(name):
 
 def test_build_optimizer_sgd_takes_nesterov_steps():
     variable = tf.Variable([0.0])
-    optimizer = loop.build_optimizer(OptimizerConfig(name="sgd", learning_rate=1.0), [variable], total_steps=10**6)
+    config = OptimizerConfig(name="sgd", learning_rate=1.0)
+    optimizer = loop.build_optimizer(config, [variable], batch_size=1, total_steps=10**6)
     optimizer.apply_gradients([(tf.constant([1.0]), variable)])
     # v = −1, and the step looks ahead: 0.9·v − 1
     np.testing.assert_allclose(variable, [-1.9], rtol=1e-5)

@@ -152,3 +152,22 @@ def test_classify_gives_the_softmax_of_the_logits(files):
     expected = np.exp(5 * means) / np.exp(5 * means).sum(axis=1, keepdims=True)
     np.testing.assert_allclose(scored.probabilities, expected, atol=1e-5)
     assert scored.label.tolist() == [0, 1, 2, 0, 1, 2, 0] and len(scored.key) == 7
+
+
+def test_ridge_is_the_closed_form_of_regressing_one_hot_labels():
+    generator = np.random.default_rng(3)
+    train, test = (
+        probes.Embedded(
+            generator.normal(size=[24, 5]).astype(np.float32), np.arange(24) % 3, np.arange(24).astype(str)
+        )
+        for _ in range(2)
+    )
+    config = ProbeConfig(method="ridge", inverse_regularization=(0.5,))
+    ours, settings = probes.linear_probabilities(config, train, test, n_classes=4, seed=0)
+    mean, std = train.h.mean(axis=0), train.h.std(axis=0)
+    x, y = (train.h - mean) / std, np.eye(4)[train.label]
+    weights = np.linalg.solve(x.T @ x + 2.0 * np.eye(5), x.T @ (y - y.mean(axis=0)))
+    scores = (test.h - mean) / std @ weights + y.mean(axis=0)
+    expected = np.exp(scores[:, :3]) / np.exp(scores[:, :3]).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(ours[:, :3], expected, rtol=1e-4)
+    assert not ours[:, 3].any() and settings["C"] == pytest.approx(0.5)

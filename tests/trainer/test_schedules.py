@@ -50,3 +50,24 @@ def test_warmup_cosine_config_round_trip_gives_the_same_rates():
     serialized = tf_keras.optimizers.schedules.serialize(schedule)
     twin = tf_keras.optimizers.schedules.deserialize(serialized)
     assert [float(twin(step)) for step in range(10)] == [float(schedule(step)) for step in range(10)]
+
+
+def test_warmup_constant_rises_linearly_and_stays():
+    schedule = schedules.warmup_constant(8.0, warmup_steps=4)
+    assert [float(schedule(step)) for step in (0, 1, 2, 3, 4, 10**6)] == [2, 4, 6, 8, 8, 8]
+
+
+def test_warmup_constant_without_warmup_is_constant():
+    schedule = schedules.warmup_constant(0.5, warmup_steps=0)
+    assert float(schedule(0)) == float(schedule(9)) == 0.5
+
+
+def test_warmup_constant_negative_warmup_is_refused():
+    with pytest.raises(ValueError, match="warm-up of -1 steps: must be 0 or more"):
+        schedules.warmup_constant(1.0, warmup_steps=-1)
+
+
+def test_warmup_constant_config_round_trip_gives_the_same_rates():
+    schedule = schedules.warmup_constant(0.5, warmup_steps=3)
+    twin = tf_keras.optimizers.schedules.deserialize(tf_keras.optimizers.schedules.serialize(schedule))
+    assert [float(twin(step)) for step in range(5)] == [float(schedule(step)) for step in range(5)]

@@ -2,17 +2,40 @@ import pytest
 from pydantic import ValidationError
 
 from trainer.config import (
+    PRESETS,
     AugmentConfig,
     ClassifierConfig,
+    ComputeConfig,
+    ConfigError,
     CropConfig,
+    DistillConfig,
     EncoderConfig,
+    GradientCacheConfig,
     HeadConfig,
+    MemoryConfig,
+    MethodConfig,
     OptimizerConfig,
     PretrainConfig,
     ProbeConfig,
+    dump,
+    encoder_of_depth,
+    load,
 )
 
-EVERY_CONFIG = [EncoderConfig, CropConfig, AugmentConfig, HeadConfig, PretrainConfig, ClassifierConfig, ProbeConfig]
+EVERY_CONFIG = [
+    EncoderConfig,
+    CropConfig,
+    AugmentConfig,
+    HeadConfig,
+    ComputeConfig,
+    MemoryConfig,
+    GradientCacheConfig,
+    PretrainConfig,
+    ClassifierConfig,
+    DistillConfig,
+    ProbeConfig,
+    MethodConfig,
+]
 
 
 @pytest.mark.parametrize("config", EVERY_CONFIG)
@@ -66,6 +89,16 @@ def test_config_every_field_says_what_it_is(config):
         (OptimizerConfig, {"learning_rate": 1.0, "weight_decay": -1e-6}, "weight_decay"),
         (OptimizerConfig, {"learning_rate": 1.0, "name": "adam"}, "name"),
         (OptimizerConfig, {"learning_rate": 1.0, "warmup_share": 1.5}, "warmup_share"),
+        (OptimizerConfig, {"learning_rate": 1.0, "scaling": "log"}, "scaling"),
+        (EncoderConfig, {"sk_ratio": 0.0625}, "sk_ratio 0.0625 needs block bottleneck"),
+        (EncoderConfig, {"norm": "instance"}, "norm"),
+        (MemoryConfig, {"momentum": 1.0}, "momentum"),
+        (GradientCacheConfig, {"chunk_size": 0}, "chunk_size"),
+        (ComputeConfig, {"strategy": "gpu"}, "strategy"),
+        (ClassifierConfig, {"epochs": 3}, "give steps or epochs"),
+        (ClassifierConfig, {"steps": None}, "give steps or epochs"),
+        (MethodConfig, {"finetune": ClassifierConfig(head_layer=3)}, "finetune.head_layer 3"),
+        (MethodConfig, {"supervised": ClassifierConfig(head_layer=1)}, "supervised.head_layer 1"),
         (PretrainConfig, {"temperature": 0.0}, "temperature"),
         (PretrainConfig, {"batch_size": 1}, "batch_size"),  # no negatives
         (PretrainConfig, {"epochs": 0}, "epochs"),
@@ -84,3 +117,44 @@ def test_config_impossible_value_is_refused_by_its_name(config, values, field):
 def test_config_strongest_jitter_without_negative_factors_is_accepted():
     strongest = AugmentConfig(jitter_strength=1.25)
     assert 1 - 0.8 * strongest.jitter_strength == 0
+
+
+@pytest.mark.parametrize(
+    ("scaling", "peak"),
+    [("none", 0.3), ("linear", 4.8), ("sqrt", 19.2)],  # 0.3, 0.3 * 4096/256, 0.3 * 64
+)
+def test_peak_learning_rate_follows_the_batch_as_configured(scaling, peak):
+    assert OptimizerConfig(learning_rate=0.3, scaling=scaling).peak(4096) == pytest.approx(peak)
+
+
+def test_presets_have_the_papers_learning_rates():
+    peaks = {
+        name: preset().pretrain.optimizer.peak(preset().pretrain.batch_size)
+        for name, preset in PRESETS.items()
+        if name != "laptop"
+    }
+    assert peaks == pytest.approx(
+        {"cifar10_r18": 2.0, "imagenet_r50_v1": 4.8, "imagenet_r50_v2": 6.4, "imagenet_r152_3x_sk_v2": 6.4}
+    )
+    assert PRESETS["imagenet_r50_v2"]().finetune.optimizer.peak(1024) == pytest.approx(0.16)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_preset_round_trips_through_its_yaml(name, tmp_path):
+    preset, file = PRESETS[name](), tmp_path / "method.yaml"
+    file.write_text(dump(preset))
+    assert load(MethodConfig, defaults=MethodConfig().model_dump(mode="json"), path=str(file)) == preset
+
+
+def test_preset_named_in_an_override_is_the_start_and_other_overrides_win():
+    defaults = MethodConfig().model_dump(mode="json")
+    config = load(MethodConfig, defaults=defaults, overrides=["preset=cifar10_r18", "pretrain.temperature=0.1"])
+    expected = PRESETS["cifar10_r18"]()
+    assert config.pretrain == expected.pretrain.model_copy(update={"temperature": 0.1})
+    with pytest.raises(ConfigError, match=r"preset = .resnet.: must be one of laptop"):
+        load(MethodConfig, defaults=defaults, overrides=["preset=resnet"])
+
+
+def test_encoder_of_unknown_depth_is_refused():
+    with pytest.raises(ValueError, match="depth 51: must be one of"):
+        encoder_of_depth(51)

@@ -196,9 +196,10 @@ def test_a_broken_tfrecord_file_keeps_what_came_before(damage):
     assert _reasons(_read(archives.read_tfrecords, first + bytes(second))) == ["k", "broken_archive"]
 
 
-def test_an_example_is_tensorflows_own_byte_for_byte():
+@pytest.mark.parametrize("size", [0, 1, 0x70, 0x7F, 0x80, 0x3FF0, 0x4000, 2**21])
+def test_an_example_is_tensorflows_own_byte_for_byte(size):
     tf = pytest.importorskip("tensorflow")
-    data = examples.serialise({"b": b"\xff", "a": 3})
+    data = examples.serialise({"b": b"\xff" * size, "a": size, "a long name" * 20: b"c"})
     assert tf.train.Example.FromString(data).SerializeToString(deterministic=True) == data
 
 
@@ -225,3 +226,24 @@ def test_tensorflow_reads_our_records(tmp_path):
 )
 def test_archives_are_known_by_their_names(name, kind):
     assert names.archive_kind(name) == kind
+
+
+@pytest.mark.parametrize("name", [".x", "a/.x/b", "..x", "a/.\n", "__MACOSX/a", "a/Thumbs.db", "a/desktop.ini"])
+def test_litter_is_hidden(name):
+    assert names.is_hidden(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["a.png", "./a", "a/./b", "a/.", "..", "../.x", "/.x", "my__MACOSX", "Thumbs.db2", "."]
+)
+def test_what_is_no_litter_or_climbs_out_is_not_hidden(name):
+    assert not names.is_hidden(name)
+
+
+@pytest.mark.parametrize(("size", "read"), [(0, 0), (7, 7), (8, 8), (9, 9), (10, 9), (1000, 9)])
+@pytest.mark.parametrize("at_a_time", [1, 3, 1000])
+def test_a_file_is_read_to_its_end_or_a_byte_past_the_limit(size, read, at_a_time):
+    file = io.BytesIO(bytes(range(256)) * 4)
+    file.truncate(size)
+    found = archives.read_limited(lambda limit: file.read(min(limit, at_a_time)), 8)
+    assert found == (bytes(range(256)) * 4)[:read]

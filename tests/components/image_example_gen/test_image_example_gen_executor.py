@@ -15,6 +15,7 @@ from PIL import Image
 
 from components.image_example_gen.component import ImageExampleGen
 from components.image_example_gen.dedupe import held_out
+from pipeline.runners.beam_processes import beam_pipeline_args
 
 _TWO_CLASSES = {f"{label}/{seed}.png": png(10 * at + seed) for at, label in enumerate("ab") for seed in range(3)}
 
@@ -91,9 +92,8 @@ def test_resharding_and_order_change_neither_keys_nor_bytes(images, out, tmp_pat
 
 def test_two_processes_write_the_same_bytes_as_one(images, out, tmp_path):
     write_files(images, _TWO_CLASSES | {"broken.png": b"", "copy.png": _TWO_CLASSES["a/0.png"]})
-    workers = ("--direct_running_mode=multi_processing", "--direct_num_workers=2")
     alone = ingest(out, source(images))
-    assert ingest(tmp_path / "out2", source(images), beam_args=workers).files == alone.files
+    assert ingest(tmp_path / "out2", source(images), beam_args=beam_pipeline_args(2)).files == alone.files
 
 
 @pytest.mark.parametrize("pattern", ["*.png", "?/*.png", "a/0.png"])

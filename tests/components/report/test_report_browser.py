@@ -21,6 +21,8 @@ ARGUMENTS = (
 )
 HOSTILE = ("<script>alert(1)</script>", "<b>bold</b> &amp; $x^2$", *CLASSES[2:])
 
+_LOAD_TIMEOUT_MS = 180_000  # two busy cores draw the charts slowly
+
 
 @pytest.fixture(scope="session")
 def browser():
@@ -62,7 +64,7 @@ class _Visit:
             "window.violations = [];"
             "addEventListener('securitypolicyviolation', event => violations.push(event.violatedDirective));"
         )
-        self.page.goto(file.as_uri())
+        self.page.goto(file.as_uri(), timeout=_LOAD_TIMEOUT_MS)
         # Not wait_for_function: it polls by eval, which the page's policy refuses.
         expect(self.page.locator(".chart:not(:has(.main-svg))")).to_have_count(0)
 

@@ -1,0 +1,154 @@
+"""One pretraining step on several replicas in a process of its own; prints what came out as JSON.
+
+`replicas.py mirrored` runs 1, 2, 4 and 8 logical CPU devices; `replicas.py multi_worker` is a worker of TF_CONFIG.
+"""
+
+import json
+import sys
+
+import numpy as np
+import tensorflow as tf
+import tf_keras
+
+from trainer import distributed, gradient_cache, lars, losses, memory
+from trainer.config import ComputeConfig, MemoryConfig
+
+N_IMAGES, N_DIMENSIONS, TEMPERATURE = 8, 3, 0.3
+GENERATOR = np.random.default_rng(5)
+VIEWS = [GENERATOR.normal(size=[N_IMAGES, 4]) for _ in range(2)]
+Z = [GENERATOR.normal(size=[N_IMAGES, N_DIMENSIONS]) for _ in range(2)]
+QUEUE = GENERATOR.normal(size=[5, N_DIMENSIONS])
+QUEUE /= np.linalg.norm(QUEUE, axis=1, keepdims=True)
+QUEUE[3] = 0  # an empty slot
+
+
+def network(seed, n_inputs, n_outputs):
+    initializer = tf_keras.initializers.GlorotUniform(seed=seed)
+    inputs = tf_keras.layers.Input([n_inputs])
+    x = tf_keras.layers.Dense(n_outputs, use_bias=False, kernel_initializer=initializer)(inputs)
+    x = tf_keras.layers.BatchNormalization(momentum=0.9, synchronized=True)(x)
+    return tf_keras.Model(inputs, tf_keras.layers.ReLU(negative_slope=0.1)(x))
+
+
+def own(x):
+    """The rows of a global batch that the current replica takes."""
+    size = distributed.per_replica_batch(N_IMAGES, tf.distribute.get_strategy())
+    return tf.constant(x)[distributed.replica_id() * size :][:size]
+
+
+def step_results(strategy, *, chunk_size=None):
+    """Loss, accuracy, summed gradients, and all variables after one step with LARS."""
+    with strategy.scope():
+        encoder, head = network(1, 4, 6), network(2, 6, N_DIMENSIONS)
+        variables = encoder.trainable_variables + head.trainable_variables
+        vectors = [variable for variable in variables if variable.shape.rank == 1]
+        optimizer = lars.LARS(0.5, weight_decay=0.1, exclude=vectors)
+        optimizer.build(variables)
+        kernel = encoder.trainable_variables[0].numpy()
+        cache = chunk_size and gradient_cache.GradientCache(encoder, head, chunk_size=chunk_size)
+
+    def loss_of(z_a, z_b):
+        return losses.nt_xent_and_accuracy(z_a, z_b, temperature=TEMPERATURE)
+
+    def step():
+        views = [own(view) for view in VIEWS]
+        if cache:
+            results, gradients = cache.gradients(
+                lambda first: tuple(cache.chunk(view, first) for view in views), views[0].shape[0], loss_of
+            )
+        else:
+            with tf.GradientTape() as tape:
+                z = head(encoder(tf.concat(views, axis=0), training=True), training=True)
+                results = loss_of(*tf.split(z, 2))
+            gradients = tape.gradient(results[0], variables)
+        optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        return results, gradients
+
+    results, gradients = tf.function(lambda: strategy.run(step), autograph=False)()
+    return {
+        "loss": total(strategy, results[0]),
+        "accuracy": total(strategy, results[1]),
+        "gradients": [total(strategy, gradient) for gradient in gradients],
+        "variables": [variable.numpy().tolist() for variable in encoder.variables + head.variables],
+        "kernel before": kernel.tolist(),
+    }
+
+
+def total(strategy, parts):
+    return strategy.reduce("SUM", parts, axis=None).numpy().tolist()
+
+
+def loss_results(strategy, **options):
+    """The loss of fixed z and its gradient with respect to each replica's own rows."""
+
+    def run():
+        z_a, z_b = (own(z) for z in Z)
+        with tf.GradientTape() as tape:
+            tape.watch([z_a, z_b])
+            loss, accuracy = losses.nt_xent_and_accuracy(z_a, z_b, temperature=TEMPERATURE, **options)
+        return loss, accuracy, tape.gradient(loss, [z_a, z_b])
+
+    loss, accuracy, gradients = tf.function(lambda: strategy.run(run), autograph=False)()
+    rows = [np.concatenate(strategy.experimental_local_results(gradient)).tolist() for gradient in gradients]
+    return {"loss": total(strategy, loss), "accuracy": total(strategy, accuracy), "gradients": rows}
+
+
+def memory_results(strategy):
+    """Queue and momentum weights after two batches whose rows are more than the queue has."""
+    with strategy.scope():
+        encoder, head = network(1, 4, 6), network(2, 6, N_DIMENSIONS)
+        remembered = memory.Memory(encoder, head, config=MemoryConfig(queue_size=20, momentum=0.75))
+        start = [variable.numpy() for variable in encoder.trainable_variables + head.trainable_variables]
+        for variable in encoder.trainable_variables + head.trainable_variables:
+            variable.assign(variable + 1)
+
+    def run():
+        remembered.follow(encoder, head)
+        for scale in (1, -2):
+            remembered.enqueue(own(scale * Z[0]), own(scale * Z[1]))
+
+    tf.function(lambda: strategy.run(run), autograph=False)()
+    slow = remembered.encoder.trainable_variables + remembered.head.trainable_variables
+    copies = strategy.experimental_local_results(remembered.queue)
+    return {
+        "queues": [copy.numpy().tolist() for copy in copies],
+        "weights": [variable.numpy().tolist() for variable in slow],
+        "weights before": [weight.tolist() for weight in start],
+        "pointer": int(remembered.pointer),
+    }
+
+
+def strategies():
+    """The largest is the configuration's own. Two of its kind in one process would take each other's collectives."""
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 8)
+    yield distributed.strategy_of(ComputeConfig())
+    for n_replicas in (2, 4):
+        devices = [f"CPU:{index}" for index in range(n_replicas)]
+        yield tf.distribute.MirroredStrategy(devices, tf.distribute.ReductionToOneDevice())
+    yield distributed.strategy_of(ComputeConfig(strategy="mirrored"))
+
+
+def mirrored():
+    results = {}
+    for strategy in strategies():
+        found = {"step": step_results(strategy)}
+        if strategy.num_replicas_in_sync <= 2:
+            found |= {
+                "loss": loss_results(strategy),
+                "queue": loss_results(strategy, queue=QUEUE),
+                "queue and blocks": loss_results(strategy, queue=QUEUE, block_rows=3),
+                "chunks": step_results(strategy, chunk_size=2),
+                "memory": memory_results(strategy),
+            }
+        results[strategy.num_replicas_in_sync] = found
+    return results
+
+
+def multi_worker():
+    return step_results(distributed.strategy_of(ComputeConfig(strategy="multi_worker")))
+
+
+if __name__ == "__main__":
+    tf_keras.backend.set_floatx("float64")
+    json.dump({"mirrored": mirrored, "multi_worker": multi_worker}[sys.argv[1]](), sys.stdout)

@@ -1,0 +1,163 @@
+"""What SimCLR v2 adds to the stages, and what makes a large batch fit."""
+
+import numpy as np
+import pytest
+from example_files import class_images, write_examples
+
+from trainer import data, embeddings, heads, resnet, stages
+from trainer.config import (
+    AugmentConfig,
+    ClassifierConfig,
+    ComputeConfig,
+    CropConfig,
+    DistillConfig,
+    EncoderConfig,
+    GradientCacheConfig,
+    HeadConfig,
+    MemoryConfig,
+    OptimizerConfig,
+    PretrainConfig,
+)
+
+TINY = EncoderConfig(stage_blocks=(1,), width=4)
+LABELS = [index % 4 for index in range(16)]
+CROP = AugmentConfig(crop=CropConfig(min_area=0.8), jitter_strength=0.0, grayscale_probability=0.0)
+SGD = OptimizerConfig(name="sgd", learning_rate=0.05, decay="constant")
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    return write_examples(tmp_path_factory.mktemp("v2") / "examples", class_images(LABELS), labels=LABELS)
+
+
+def pretrain(files, **settings):
+    defaults = {
+        "encoder": TINY,
+        "head": HeadConfig(output_dim=8),
+        "augment": CROP,
+        "batch_size": 8,
+        "epochs": 2,
+        "optimizer": SGD,
+    }
+    return stages.pretrain(PretrainConfig(**defaults | settings), files, seed=1)
+
+
+@pytest.fixture(scope="module")
+def plain(files):
+    return pretrain(files)
+
+
+def first_step(trained):
+    """Loss and gradient norm; later steps amplify the rounding of float32, and float64 is in the losses' tests."""
+    return [trained.history.rows[0][name] for name in ("loss", "gradient_norm")]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"gradient_cache": GradientCacheConfig(chunk_size=2)},
+        {"similarity_block_rows": 4},
+    ],
+    ids=["chunks", "blocks"],
+)
+def test_pretrain_in_pieces_takes_the_steps_of_the_whole_batch(files, plain, settings):
+    assert first_step(pretrain(files, epochs=1, **settings)) == pytest.approx(first_step(plain), rel=1e-3)
+
+
+def test_pretrain_chunks_with_batch_norms_of_their_own_take_other_steps(files, plain):
+    other = pretrain(files, epochs=1, gradient_cache=GradientCacheConfig(chunk_size=2, batch_norm="per_chunk"))
+    assert first_step(other) != pytest.approx(first_step(plain), rel=0.01)
+
+
+def test_pretrain_memory_starts_empty_and_then_changes_the_loss(files, plain):
+    remembered = pretrain(files, memory=MemoryConfig(queue_size=32, momentum=0.5))
+    losses = [[row["loss"] for row in trained.history.rows] for trained in (remembered, plain)]
+    assert losses[0][0] == pytest.approx(losses[1][0], rel=1e-5)
+    assert losses[0][1] > losses[1][1] + 0.1  # sixteen more negatives
+
+
+@pytest.mark.parametrize("norm", ["local_batch", "layer", "group"])
+def test_pretrain_every_norm_takes_finite_steps(files, norm):
+    trained = pretrain(files, encoder=TINY.model_copy(update={"norm": norm}), epochs=1)
+    assert all(np.isfinite(row["loss"]) for row in trained.history.rows)
+
+
+def test_pretrain_bfloat16_stays_near_float32_and_keeps_its_policy_to_itself(files, plain):
+    mixed = pretrain(files, compute=ComputeConfig(precision="mixed_bfloat16"))
+    assert mixed.encoder.get_layer("stage0_block0_a_conv").compute_dtype == "bfloat16"
+    assert mixed.history.rows[0]["loss"] == pytest.approx(plain.history.rows[0]["loss"], abs=0.1)
+    assert resnet.build_encoder(TINY, size_px=8, seed=0).layers[1].compute_dtype == "float32"
+
+
+def classifier(files, pretrained, **settings):
+    stage = {name: settings.pop(name) for name in ("frozen",) if name in settings}
+    config = ClassifierConfig(**{"augment": CROP, "batch_size": 16, "steps": 4, "optimizer": SGD} | settings)
+    return stages.train_classifier(
+        config,
+        files,
+        seed=2,
+        encoder_config=TINY,
+        size_px=8,
+        n_classes=4,
+        pretrained=pretrained.encoder,
+        pretrained_head=pretrained.head,
+        **stage,
+    )
+
+
+def test_linear_evaluation_moves_the_classifier_and_no_variable_of_the_encoder(files, plain):
+    before = plain.encoder.get_weights()
+    probe = classifier(files, plain, frozen=True)
+    logits = probe.model.get_layer(heads.LOGITS)
+    in_probe = [weight for layer in probe.model.layers if layer is not logits for weight in layer.get_weights()]
+    for value, expected in zip(in_probe, before, strict=True):
+        np.testing.assert_array_equal(value, expected)
+    for now, then in zip(plain.encoder.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(now, then)
+    assert logits.kernel.numpy().any()
+
+
+def test_finetuning_from_the_middle_of_the_head_starts_with_its_layer_and_tunes_it(files, plain):
+    still = classifier(files, plain, head_layer=1, steps=1, optimizer=SGD.model_copy(update={"learning_rate": 1e-30}))
+    np.testing.assert_array_equal(
+        still.model.get_layer("projection0").kernel, plain.head.get_layer("projection0").kernel
+    )
+    tuned = classifier(files, plain, head_layer=1)
+    assert not np.array_equal(tuned.model.get_layer("projection0").kernel, plain.head.get_layer("projection0").kernel)
+
+
+def test_head_layer_without_a_head_is_refused(files):
+    config = ClassifierConfig(head_layer=1, steps=1)
+    with pytest.raises(ValueError, match="head_layer 1"):
+        stages.train_classifier(config, files, seed=0, encoder_config=TINY, size_px=8, n_classes=4)
+
+
+@pytest.fixture(scope="module")
+def teacher(files, plain):
+    return classifier(files, plain, steps=60, optimizer=OptimizerConfig(name="adamw", learning_rate=0.03)).model
+
+
+def distilled(files, teacher, **settings):
+    defaults = {
+        "student": TINY,
+        "augment": CROP,
+        "temperature": 1.0,
+        "batch_size": 16,
+        "epochs": 60,
+        "optimizer": OptimizerConfig(name="adamw", learning_rate=0.03),
+    }
+    return stages.distill(DistillConfig(**defaults | settings), files, seed=5, teacher=teacher)
+
+
+def test_student_learns_its_teachers_answers_without_labels(files, teacher):
+    before = teacher.get_weights()
+    student = distilled(files, teacher)
+    assert student.history.rows[-1]["agreement"] > 0.9 > student.history.rows[0]["agreement"]
+    for now, then in zip(teacher.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(now, then)
+
+
+def test_distillation_by_labels_alone_is_supervised_training(files, teacher):
+    student = distilled(files, teacher, label_weight=1.0, epochs=60)
+    (batch,) = embeddings.predictions(student.model, data.evaluation_batches(files, size_px=8))
+    assert (batch["output"][0].numpy().argmax(axis=1) == batch["label"].numpy()).mean() > 0.9

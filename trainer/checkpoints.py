@@ -1,0 +1,166 @@
+"""Checkpoints of a training: whole or not there, refused where they do not fit."""
+
+import json
+import logging
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import tensorflow as tf
+
+from trainer.history import History
+
+# Settings of a training that may change on the way: they move no weight, but for the rounding of another device.
+FREE_SETTINGS = (
+    "checkpoint_every_steps",
+    "kept_checkpoints",
+    "compute.strategy",
+    "compute.tpu",
+    "compute.jit_compile",
+)
+_ABSENT = "absent"
+_LOGGER = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Saving:
+    """Where and how often a training is saved.
+
+    Attributes:
+        directory: of one training; may be on gs://.
+        every_steps: between two checkpoints; the last step is saved always.
+        kept: newest checkpoints that are kept.
+        identity: settings, seed and data of the training, as JSON values. A training whose identity differs in
+            anything but `FREE_SETTINGS` does not go on from these checkpoints. None: nothing is compared.
+    """
+
+    directory: str
+    every_steps: int
+    kept: int = 2
+    identity: Mapping[str, Any] | None = None
+
+
+class Checkpoints:
+    """The state of a training on disk: what is tracked, the steps done, and the history.
+
+    The position in the data and the random numbers are functions of the seed and of the steps done, so the step
+    stands for both. TensorFlow names a checkpoint in its state file when it is whole: a kill leaves the one before.
+    """
+
+    def __init__(self, saving: Saving, trackables: Mapping[str, Any]) -> None:
+        """
+        Args:
+            saving: where and how often.
+            trackables: models, optimiser and other state whose variables exist already.
+        """
+        self._saving = saving
+        self._step = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self._checkpoint = tf.train.Checkpoint(step=self._step, **trackables)
+        tf.io.gfile.makedirs(saving.directory)
+        self._manager = tf.train.CheckpointManager(self._checkpoint, saving.directory, max_to_keep=saving.kept)
+        self._saved_step = 0
+
+    def restore(self, history: History) -> int:
+        """Loads the newest checkpoint that can be read, if there is any, and the history up to it.
+
+        Returns:
+            The steps done; 0 where there is no checkpoint.
+
+        Raises:
+            ValueError: the checkpoints are of another training, or none of them can be read.
+        """
+        if not self._manager.checkpoints:
+            self._write_identity()
+            return 0
+        self._check_identity()
+        for path in reversed(self._manager.checkpoints):
+            try:
+                self._checkpoint.restore(path).assert_consumed()
+            except (tf.errors.OpError, IndexError) as error:  # TensorFlow's reader: IndexError for a file cut short
+                _LOGGER.warning("checkpoint %s cannot be read, the one before is taken: %s", path, error)
+            except (AssertionError, ValueError) as error:
+                raise ValueError(
+                    f"checkpoint {path} is of another network or optimiser: choose another directory ({error})"
+                ) from error
+            else:
+                self._write_identity()
+                self._saved_step = int(self._step)
+                history.read(self._path("history.csv"), last_step=self._saved_step)
+                return self._saved_step
+        raise ValueError(
+            f"none of the {len(self._manager.checkpoints)} checkpoints in {self._saving.directory} can be read: "
+            "remove the directory to start anew"
+        )
+
+    def is_due(self, done: int) -> bool:
+        """Whether a checkpoint is to be made after `done` steps."""
+        return done % self._saving.every_steps == 0
+
+    def save(self, done: int, history: History) -> None:
+        """Writes a checkpoint and removes those beyond the kept ones; nothing if these steps are saved already."""
+        if done == self._saved_step:
+            return
+        self._step.assign(done)
+        if _is_chief():
+            # The history goes first: a kill between the two leaves rows beyond the checkpoint, which restore drops.
+            history.write(self._path("history.csv"))
+            self._manager.save(checkpoint_number=done)
+        else:
+            # Reading a variable may take all workers: each of them saves, and only the chief's files are kept.
+            with tempfile.TemporaryDirectory() as unused:
+                self._checkpoint.write(tf.io.gfile.join(unused, "unused"))
+        self._saved_step = done
+
+    def _path(self, name: str) -> str:
+        return tf.io.gfile.join(self._saving.directory, name)
+
+    def _write_identity(self) -> None:
+        if self._saving.identity is not None and _is_chief():
+            partial = self._path("identity.json.partial")
+            with tf.io.gfile.GFile(partial, "w") as file:
+                file.write(json.dumps(dict(self._saving.identity), indent=1, ensure_ascii=False))
+            tf.io.gfile.rename(partial, self._path("identity.json"), overwrite=True)
+
+    def _check_identity(self) -> None:
+        if self._saving.identity is None:
+            return
+        stored = {}
+        if tf.io.gfile.exists(self._path("identity.json")):
+            with tf.io.gfile.GFile(self._path("identity.json")) as file:
+                stored = json.loads(file.read())
+        found = differences(stored, self._saving.identity)
+        if found:
+            lines = "".join(f"\n  {name}: {there} there, {here} here" for name, (there, here) in found.items())
+            raise ValueError(
+                f"the checkpoints in {self._saving.directory} are of another training:{lines}\n"
+                "give these settings their old values, or choose another directory"
+            )
+
+
+def differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+    """The settings in which two trainings differ, by dotted name: the values of both, as JSON.
+
+    `FREE_SETTINGS` are left out, and what is below them.
+    """
+    there, here = _flat(stored), _flat(wanted)
+    return {
+        name: (there.get(name, _ABSENT), here.get(name, _ABSENT))
+        for name in sorted(there.keys() | here.keys())
+        if there.get(name) != here.get(name)
+        and not any(name == free or name.startswith(f"{free}.") for free in FREE_SETTINGS)
+    }
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    flat = {}
+    for name, value in settings.items():
+        if isinstance(value, Mapping) and value:
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = json.dumps(value, ensure_ascii=False)
+    return flat
+
+
+def _is_chief() -> bool:
+    return tf.distribute.get_strategy().extended.should_checkpoint

@@ -1,0 +1,257 @@
+"""The trainer's command line: parse, check, call. What a command writes, the next one reads."""
+
+import functools
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from trainer.config import PRESETS, ConfigError, MethodConfig, dump, load
+
+if TYPE_CHECKING:
+    from trainer.sources import ExampleFiles
+
+_EXIT_CONFIG, _EXIT_DATA = 2, 3
+_CONSOLE = Console(highlight=False)
+_Command = Callable[..., None]
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+def main() -> None:
+    """SimCLR v1 and v2: pretraining without labels, and what is trained and measured on top of it.
+
+    LABELED and TEST are folders with one folder of image files for each class. IMAGES is any folder of image
+    files, or a glob of TFRecords of tf.Example with `image` and `key`.
+    """
+
+
+def _command(command: _Command) -> _Command:
+    """Registers a command that takes a configuration; its errors end in one line and an exit code."""
+
+    @functools.wraps(command)
+    def run(preset: str | None, path: str | None, overrides: tuple[str, ...], **arguments: Any) -> None:
+        try:
+            config = load(
+                MethodConfig,
+                defaults=MethodConfig().model_dump(mode="json"),
+                path=path,
+                overrides=([f"preset={preset}"] if preset else []) + list(overrides),
+            )
+            _quiet()
+            command(config, **arguments)
+        except ConfigError as error:
+            _fail(f"configuration: {error}", _EXIT_CONFIG)
+        except ValueError as error:
+            _fail(str(error), _EXIT_DATA)
+
+    for option in (
+        click.option("--set", "overrides", metavar="FIELD=VALUE", multiple=True, help="One field. Repeatable."),
+        click.option("--config", "path", metavar="FILE", help="YAML file with any part of the configuration."),
+        click.option("--preset", type=click.Choice(list(PRESETS)), help="The settings of a paper's table."),
+    ):
+        run = option(run)
+    return main.command()(run)
+
+
+_images = click.option("--images", required=True, metavar="PATH", help="Images; their labels are not looked at.")
+_labeled = click.option("--labeled", required=True, metavar="PATH", help="Images with labels to learn from.")
+_test = click.option("--test", required=True, metavar="PATH", help="Images with labels that only score.")
+_model = click.option("--model", required=True, metavar="DIR", help="What `pretrain` wrote.")
+_output = click.option("--output", required=True, metavar="DIR", help="Folder of everything that is written.")
+
+
+@_command
+def config(config: MethodConfig) -> None:
+    """Print the whole configuration as YAML that --config reads."""
+    click.echo(dump(config), nl=False)
+
+
+@_command
+@_images
+@_output
+def pretrain(config: MethodConfig, images: str, output: str) -> None:
+    """Pretrain an encoder without labels; goes on from its checkpoint if it was stopped."""
+    from trainer import console, export, loop, stages
+
+    files = _open(images, config.pretrain.augment.crop.size_px)
+    try:
+        with console.progress("pretraining", _CONSOLE) as report:
+            pretrained = stages.pretrain(
+                config.pretrain,
+                files,
+                seed=config.seed,
+                checkpoint_dir=os.path.join(output, "checkpoints"),
+                log_dir=os.path.join(output, "tensorboard"),
+                report=report,
+            )
+    except loop.PreemptedError as error:
+        click.echo(error)
+        return
+    pretrained.history.write(os.path.join(output, "history.csv"))
+    export.save_encoder(pretrained.encoder, config.pretrain.encoder, output)
+    export.save_head(pretrained.head, config.pretrain.head, output)
+    click.echo(f"encoder: {output}")
+
+
+@_command
+@_model
+@_labeled
+@_test
+def probe(config: MethodConfig, model: str, labeled: str, test: str) -> None:
+    """Score a frozen encoder: a linear probe of h, and nearest neighbours."""
+    from trainer import export, probes, stages
+
+    encoder, encoder_config = export.load_encoder(model)
+    size_px = encoder.input_shape[1]
+    train = _open_labeled(labeled, size_px)
+    held_out = _open_labeled(test, size_px, classes=train.classes)
+    n_classes = len(train.classes)
+    h_train, h_test = probes.embed(encoder, train), probes.embed(encoder, held_out)
+    knn, settings = probes.knn_probabilities(config.probe, h_train, h_test, n_classes=n_classes)
+    rows = [("knn", probes.top_accuracies(knn, h_test.label), settings)]
+    if config.probe.method == "gradient":
+        classifier = stages.train_classifier(
+            config.probe.gradient,
+            train,
+            seed=config.seed,
+            encoder_config=encoder_config,
+            size_px=size_px,
+            n_classes=n_classes,
+            pretrained=encoder,
+            frozen=True,
+        )
+        scored = probes.classify(classifier.model, held_out)
+        rows.append(("linear", probes.top_accuracies(scored.probabilities, scored.label), {}))
+    else:
+        linear, settings = probes.linear_probabilities(
+            config.probe, h_train, h_test, n_classes=n_classes, seed=config.seed
+        )
+        rows.append((config.probe.method, probes.top_accuracies(linear, h_test.label), settings))
+    _print_accuracies(rows)
+
+
+@_command
+@click.option("--model", metavar="DIR", help="What `pretrain` wrote; without it the network starts from scratch.")
+@_labeled
+@click.option("--test", metavar="PATH", help="Images with labels that only score.")
+@_output
+def finetune(config: MethodConfig, model: str | None, labeled: str, test: str | None, output: str) -> None:
+    """Fine-tune an encoder on labels, or train the same network from scratch: the supervised baseline."""
+    from trainer import console, export, probes, stages
+
+    settings = config.finetune if model else config.supervised
+    encoder, head, head_config, encoder_config = None, None, None, config.pretrain.encoder
+    if model:
+        encoder, encoder_config = export.load_encoder(model)
+        if settings.head_layer:
+            head, head_config = export.load_head(model)
+    size_px = encoder.input_shape[1] if encoder else settings.augment.crop.size_px
+    files = _open_labeled(labeled, size_px)
+    with console.progress("fine-tuning" if model else "supervised", _CONSOLE) as report:
+        classifier = stages.train_classifier(
+            settings,
+            files,
+            seed=config.seed,
+            encoder_config=encoder_config,
+            size_px=size_px or files.short_side_px,
+            n_classes=len(files.classes),
+            pretrained=encoder,
+            pretrained_head=head,
+            report=report,
+        )
+    export.save_classifier(
+        classifier.model,
+        output,
+        encoder=encoder_config,
+        classes=files.classes,
+        head=head_config,
+        head_layer=settings.head_layer,
+    )
+    if test:
+        held_out = _open_labeled(test, classifier.model.input_shape[1], classes=files.classes)
+        scored = probes.classify(classifier.model, held_out)
+        _print_accuracies([("finetune", probes.top_accuracies(scored.probabilities, scored.label), {})])
+    click.echo(f"classifier: {output}")
+
+
+@_command
+@click.option("--teacher", required=True, metavar="DIR", help="What `finetune` or `distill` wrote.")
+@_images
+@click.option("--test", metavar="PATH", help="Images with labels that only score.")
+@_output
+def distill(config: MethodConfig, teacher: str, images: str, test: str | None, output: str) -> None:
+    """Train a student on a teacher's predictions for images without labels."""
+    from trainer import console, export, probes, stages
+
+    taught_by, _, classes = export.load_classifier(teacher)
+    with console.progress("distillation", _CONSOLE) as report:
+        distilled = stages.distill(
+            config.distill,
+            _open(images, taught_by.input_shape[1]),
+            seed=config.seed,
+            teacher=taught_by,
+            report=report,
+        )
+    export.save_classifier(distilled.model, output, encoder=config.distill.student, classes=classes)
+    if test:
+        scored = probes.classify(distilled.model, _open_labeled(test, taught_by.input_shape[1], classes=classes))
+        _print_accuracies([("distill", probes.top_accuracies(scored.probabilities, scored.label), {})])
+    click.echo(f"classifier: {output}")
+
+
+@_command
+@_model
+@_images
+@click.option("--output", required=True, metavar="FILE", help="The Parquet file.")
+def embed(config: MethodConfig, model: str, images: str, output: str) -> None:
+    """Write h of every image to a Parquet file: key, label_index, embedding."""
+    from trainer import embeddings, export
+
+    encoder, _ = export.load_encoder(model)
+    size_px = encoder.input_shape[1]
+    n_rows = embeddings.write_parquet(encoder, _open(images, size_px), output, size_px=size_px)
+    click.echo(f"{n_rows} embeddings: {output}")
+
+
+def _open(path: str, size_px: int | None) -> "ExampleFiles":
+    from trainer import sources
+
+    if Path(path).is_dir():
+        return sources.open_folder(path, short_side_px=size_px)
+    return sources.open_examples([path])
+
+
+def _open_labeled(path: str, size_px: int | None, *, classes: tuple[str, ...] = ()) -> "ExampleFiles":
+    """Opens a folder of class folders; `classes`, where given, are the ones that it must have."""
+    files = _open(path, size_px)
+    if not files.classes:
+        raise ValueError(f"{path} has no class folders: put the images of each class into a folder of its name")
+    if classes and files.classes != classes:
+        differing = sorted(set(files.classes) ^ set(classes))
+        raise ValueError(f"{path} must have the class folders {list(classes)}; differing: {differing}")
+    return files
+
+
+def _print_accuracies(rows: list[tuple[str, dict[str, float], dict[str, float]]]) -> None:
+    table = Table("", "top-1 %", "top-5 %", "settings")
+    for name, accuracies, settings in rows:
+        shown = ", ".join(f"{key} {value:g}" for key, value in settings.items())
+        table.add_row(name, f"{100 * accuracies['top1']:.1f}", f"{100 * accuracies['top5']:.1f}", shown)
+    _CONSOLE.print(table)
+
+
+def _quiet() -> None:
+    """TensorFlow's start-up noise off, oneDNN on: both are decided when it is imported."""
+    os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+
+
+def _fail(message: str, code: int) -> None:
+    click.echo(message, err=True)
+    sys.exit(code)

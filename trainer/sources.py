@@ -1,0 +1,316 @@
+"""Sets of images on disk, and how their examples are reached: TFRecords, or a folder of image files.
+
+A set whose pixels take a gibibyte or less is decoded once and held in memory; of a larger one, the batches that are
+on their way.
+"""
+
+import abc
+import contextlib
+import functools
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import numpy as np
+import tensorflow as tf
+
+from trainer import images, prng
+
+_MEMORY_BYTES = 2**30
+_SHUFFLE_BUFFER = 50_000  # encoded examples of a set that is read as a stream
+_FILES_AT_ONCE = 16  # of a stream, so that neighbours in a file are far apart in the buffer
+_UNLABELED = -1
+_EXTENSIONS = (".jpg", ".jpeg", ".png", ".gif", ".bmp")
+_HEADER_BYTES = 2**16
+_READERS = 16
+_FEATURES = {
+    "image": tf.io.FixedLenFeature([], tf.string),
+    "key": tf.io.FixedLenFeature([], tf.string),
+    "label_index": tf.io.FixedLenFeature([], tf.int64, default_value=_UNLABELED),
+}
+
+Example = dict[str, tf.Tensor]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ExampleFiles(abc.ABC):
+    """A set of examples, reached by references: tensors whose meaning is each kind's own.
+
+    Attributes:
+        count: number of examples.
+        short_side_px: of their images.
+        canvas_px: height and width that hold every image.
+        classes: names in the order of the labels, where the set knows them.
+    """
+
+    count: int
+    short_side_px: int
+    canvas_px: tuple[int, int]
+    classes: tuple[str, ...] = ()
+
+    @abc.abstractmethod
+    def in_order(self) -> tf.data.Dataset:
+        """References to all examples, in the files' order."""
+
+    @abc.abstractmethod
+    def shuffled(self, order_key: tf.Tensor) -> tf.data.Dataset:
+        """References to all examples in the order that a key, [2] uint32, decides."""
+
+    @abc.abstractmethod
+    def read(self, reference: tf.Tensor) -> Example:
+        """One example: `image` [H, W, 3] uint8, `key` string, `label` int64, −1 for none."""
+
+    def read_batches(self, references: tf.data.Dataset, *, batch_size: int) -> tf.data.Dataset:
+        """Whole batches of examples on canvases, with their `size`, [B, 2] int32."""
+
+        def read(reference: tf.Tensor) -> Example:
+            example = self.read(reference)
+            size = tf.shape(example["image"])[:2]
+            border = tf.concat([tf.constant(self.canvas_px) - size, [0]], axis=0)
+            canvas = tf.pad(example["image"], tf.stack([tf.zeros_like(border), border], axis=1))
+            return example | {"image": tf.ensure_shape(canvas, [*self.canvas_px, 3]), "size": size}
+
+        examples = references.map(read, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        return examples.batch(batch_size, drop_remainder=True)
+
+    def check(self) -> None:  # noqa: B027 - records were proved when they were made
+        """Raises a ValueError that names a file which cannot be read, if there is one."""
+
+    @functools.cached_property
+    def held(self) -> "ExampleFiles":
+        """The same set in memory, or itself where it is too large for that."""
+        if self.count * self.canvas_px[0] * self.canvas_px[1] * 3 > _MEMORY_BYTES:
+            return self
+        everything = self.read_batches(self.in_order(), batch_size=self.count).get_single_element()
+        return _HeldExamples(
+            count=self.count,
+            short_side_px=self.short_side_px,
+            canvas_px=self.canvas_px,
+            classes=self.classes,
+            everything=everything,
+        )
+
+
+@contextlib.contextmanager
+def naming_unreadable(files: ExampleFiles) -> Iterator[None]:
+    """Turns TensorFlow's complaint about an image in a batch, which names none, into an error that does.
+
+    Raises:
+        ValueError: an image cannot be decoded; its file is named.
+    """
+    try:
+        yield
+    except tf.errors.InvalidArgumentError:
+        files.check()
+        raise
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RecordFiles(ExampleFiles):
+    """Examples in TFRecords, a stream; a reference is a record.
+
+    Attributes:
+        paths: of the files, gzipped if they end in `.gz`.
+    """
+
+    paths: tuple[str, ...]
+
+    def in_order(self) -> tf.data.Dataset:
+        return _records(list(self.paths))
+
+    def shuffled(self, order_key: tf.Tensor) -> tf.data.Dataset:
+        n_files = len(self.paths)
+        paths = tf.gather(tf.constant(self.paths), _permutation(n_files, order_key))
+        compression = _compression(self.paths)
+        records = tf.data.Dataset.from_tensor_slices(paths).interleave(
+            lambda path: tf.data.TFRecordDataset(path, compression_type=compression),
+            cycle_length=min(n_files, _FILES_AT_ONCE),
+            num_parallel_calls=tf.data.AUTOTUNE,
+            deterministic=True,
+        )
+        return records.shuffle(min(self.count, _SHUFFLE_BUFFER), seed=tf.bitcast(order_key, tf.int64))
+
+    def read(self, reference: tf.Tensor) -> Example:
+        example = _parse(reference)
+        return {
+            "image": images.decode_png(example["image"]),
+            "key": example["key"],
+            "label": example["label_index"],
+        }
+
+
+class _IndexedExamples(ExampleFiles):
+    """Examples that can be reached in any order: a reference is an index, and the shuffle a permutation."""
+
+    def in_order(self) -> tf.data.Dataset:
+        return tf.data.Dataset.range(self.count)
+
+    def shuffled(self, order_key: tf.Tensor) -> tf.data.Dataset:
+        return tf.data.Dataset.from_tensor_slices(_permutation(self.count, order_key))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ImageFolder(_IndexedExamples):
+    """Image files below a folder, resized when they are read.
+
+    Attributes:
+        root: the folder.
+        names: of the files, relative to it and with `/` between; they are the examples' keys.
+        labels: of the files.
+    """
+
+    root: str
+    names: tuple[str, ...]
+    labels: tuple[int, ...]
+
+    def read(self, reference: tf.Tensor) -> Example:
+        names, labels = self._tables
+        name = tf.gather(names, reference)
+        path = tf.strings.join([tf.io.gfile.join(self.root, ""), name])
+        return {
+            "image": images.canonical_image(tf.io.read_file(path), short_side_px=self.short_side_px),
+            "key": name,
+            "label": tf.gather(labels, reference),
+        }
+
+    @functools.cached_property
+    def _tables(self) -> tuple[tf.Tensor, tf.Tensor]:
+        with tf.init_scope():  # a million names belong into no graph, which copies its constants
+            return tf.constant(self.names), tf.constant(self.labels, tf.int64)
+
+    def check(self) -> None:
+        """Decodes every file.
+
+        Raises:
+            ValueError: one cannot be decoded; it is named.
+        """
+        with ThreadPoolExecutor(_READERS) as readers:
+            for _ in readers.map(_decode_file, (tf.io.gfile.join(self.root, name) for name in self.names)):
+                pass
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _HeldExamples(_IndexedExamples):
+    everything: Example = field(repr=False)
+
+    def read(self, reference: tf.Tensor) -> Example:
+        example = {name: tf.gather(values, reference) for name, values in self.everything.items()}
+        height, width = tf.unstack(example.pop("size"))
+        return example | {"image": example["image"][:height, :width]}
+
+    def read_batches(self, references: tf.data.Dataset, *, batch_size: int) -> tf.data.Dataset:
+        def take(indices: tf.Tensor) -> Example:
+            return {name: tf.gather(values, indices) for name, values in self.everything.items()}
+
+        return references.batch(batch_size, drop_remainder=True).map(take)
+
+
+def open_examples(patterns: Sequence[str]) -> RecordFiles:
+    """Finds the files of some patterns, counts their examples and measures their images by the headers.
+
+    Raises:
+        ValueError: no file or no example is there.
+    """
+    paths = sorted(path for pattern in patterns for path in tf.io.gfile.glob(pattern))
+    if not paths:
+        raise ValueError(f"no examples at {list(patterns)}: the step before wrote none there")
+
+    def measure(state: tuple[tf.Tensor, tf.Tensor], record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        count, canvas = state
+        return count + 1, tf.maximum(canvas, images.png_size(_parse(record)["image"]))
+
+    count, canvas = _records(paths).reduce((tf.constant(0), tf.zeros([2], tf.int32)), measure)
+    if count == 0:
+        raise ValueError(f"the files at {list(patterns)} hold no examples")
+    first = images.png_size(_parse(next(iter(_records(paths))))["image"])
+    return RecordFiles(
+        paths=tuple(paths),
+        count=int(count),
+        short_side_px=int(tf.reduce_min(first)),
+        canvas_px=tuple(int(side) for side in canvas),
+    )
+
+
+def open_folder(path: str, *, short_side_px: int | None = None) -> ImageFolder:
+    """Finds the JPEG, PNG, GIF and BMP files below a folder and measures them by their headers.
+
+    The first folders on the way to the files are the classes, in alphabetic order; files directly in `path` have no
+    label. Hidden files, and those with other endings, are passed over.
+
+    Args:
+        path: of the folder; may be on gs://.
+        short_side_px: to which the images are resized as they are read; None: the shortest side of all of them.
+
+    Raises:
+        ValueError: there is no image, or a file that should be one is none; it is named.
+    """
+    names = tuple(sorted(_image_names(path)))
+    if not names:
+        raise ValueError(f"no image in {path} or below: its files must end in one of {', '.join(_EXTENSIONS)}")
+    folders = [name.split("/")[0] if "/" in name else None for name in names]
+    classes = tuple(sorted({folder for folder in folders if folder is not None}))
+    index = {folder: label for label, folder in enumerate(classes)} | {None: _UNLABELED}
+    with ThreadPoolExecutor(_READERS) as readers:
+        sizes = np.array(list(readers.map(lambda name: _file_size_px(tf.io.gfile.join(path, name)), names)))
+    short_side_px = short_side_px or int(sizes.min())
+    canvas = tf.reduce_max(images.canonical_size(tf.constant(sizes), short_side_px=short_side_px), axis=0)
+    return ImageFolder(
+        root=path,
+        names=names,
+        labels=tuple(index[folder] for folder in folders),
+        count=len(names),
+        short_side_px=short_side_px,
+        canvas_px=tuple(int(side) for side in canvas),
+        classes=classes,
+    )
+
+
+def _permutation(count: int, key: tf.Tensor) -> tf.Tensor:
+    """A uniformly random order of 0 … count−1, [count] int64."""
+    indices = tf.range(count, dtype=tf.int64)
+    bits = prng.threefry2x32(key, prng.split_int64(indices))
+    return tf.argsort(tf.bitcast(bits, tf.int64), stable=True, name="order")
+
+
+def _records(paths: list[str]) -> tf.data.Dataset:
+    return tf.data.TFRecordDataset(paths, compression_type=_compression(paths))
+
+
+def _compression(paths: Sequence[str]) -> str:
+    return "GZIP" if paths[0].endswith(".gz") else ""
+
+
+def _parse(record: tf.Tensor) -> Example:
+    return tf.io.parse_single_example(record, _FEATURES)
+
+
+def _image_names(root: str) -> Iterator[str]:
+    root = tf.io.gfile.join(root, "")
+    for folder, _, names in tf.io.gfile.walk(root):
+        for name in names:
+            if name.lower().endswith(_EXTENSIONS) and not name.startswith("."):
+                yield tf.io.gfile.join(folder, name)[len(root) :]
+
+
+def _file_size_px(path: str) -> tuple[int, int]:
+    with tf.io.gfile.GFile(path, "rb") as file:
+        header = file.read(_HEADER_BYTES)
+        try:
+            return images.encoded_size(header)
+        except ValueError:
+            pass  # long metadata: the frame header comes later
+        try:
+            return images.encoded_size(header + file.read())
+        except ValueError as error:
+            raise _unreadable(path, error) from error
+
+
+def _decode_file(path: str) -> None:
+    try:
+        tf.io.decode_image(tf.io.read_file(path), channels=3, expand_animations=False)
+    except tf.errors.OpError as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: str, error: Exception) -> ValueError:
+    return ValueError(f"{path} is no image that can be read: mend it or take it away ({error})")
