@@ -15,6 +15,9 @@ PYTHON310 = $(call python_of,3.10)
 PYTHON312 = $(call python_of,3.12)
 require_python310 = test -n "$(PYTHON310)" || { echo "Python 3.10 is needed (TFX 1.16 runs on no newer one): \
 	'pyenv install 3.10', or put python3.10 on the PATH"; exit 1; }
+require_tpu_host = test "$$(uname -sm)" = "Linux x86_64" || { echo "the TPU compiler exists for Linux on x86_64 only; \
+	this is $$(uname -sm)"; exit 1; }; test -n "$(PYTHON312)" || { echo "Python 3.12 is needed for the TPU compiler: \
+	'pyenv install 3.12', or put python3.12 on the PATH"; exit 1; }
 
 run_arguments = $(if $(UNLABELED),--unlabeled "$(UNLABELED)") $(if $(LABELED),--labeled "$(LABELED)") \
 	$(if $(TEST),--test "$(TEST)") $(if $(OUTPUT),--output "$(OUTPUT)") $(if $(CONFIG),--config "$(CONFIG)") \
@@ -68,13 +71,9 @@ $(READY): pyproject.toml uv.lock | $(UV)
 	@UV_COMPILE_BYTECODE=1 UV_PYTHON_DOWNLOADS=never $(UV) sync --quiet --locked --python "$(PYTHON310)"
 	@touch $@
 
-.PHONY: tpu-host
-tpu-host:
-	@test "$$(uname -sm)" = "Linux x86_64" || { echo "the TPU compiler exists for Linux on x86_64 only; this is $$(uname -sm)"; exit 1; }
-	@test -n "$(PYTHON312)" || { echo "Python 3.12 is needed for the TPU compiler: 'pyenv install 3.12', or put python3.12 on the PATH"; exit 1; }
-
 # Of its own, since its NumPy cannot live with TensorFlow 2.16.
-$(TPU_READY): infra/tpu/requirements.txt | tpu-host $(UV)
+$(TPU_READY): infra/tpu/requirements.txt | $(UV)
+	@$(require_tpu_host)
 	@echo "installing the TPU compiler into .venv-tpu (1.2 GB) ..."
 	@$(UV) venv --quiet --clear --no-python-downloads --python "$(PYTHON312)" .venv-tpu
 	@$(UV) pip sync --quiet --require-hashes --python $(TPU_PYTHON) infra/tpu/requirements.txt

@@ -30,6 +30,8 @@ _AUTOGRAPH = False  # no function here branches on a tensor, and converting Kera
 def building(compute: ComputeConfig) -> Iterator[tf.distribute.Strategy]:
     """Where the variables of a training are made: on its devices, its layers in its precision."""
     strategy, precision = distributed.strategy_of(compute), tf_keras.mixed_precision.global_policy()
+    if precision.name == tf_keras.backend.floatx():
+        precision = None  # Keras' own default, which follows floatx; a policy of that name would not
     tf_keras.mixed_precision.set_global_policy(compute.precision)
     try:
         with strategy.scope():
@@ -269,11 +271,6 @@ def train_classifier(
     return Classifier(model, history)
 
 
-@dataclass(frozen=True)
-class Distilled(Classifier):
-    """A student that has learned a teacher's predictions; see `Classifier`."""
-
-
 def distill(
     config: DistillConfig,
     files: sources.ExampleFiles,
@@ -282,7 +279,7 @@ def distill(
     teacher: tf_keras.Model,
     checkpoint_dir: str | None = None,
     report: loop.Report | None = None,
-) -> Distilled:
+) -> Classifier:
     """Trains a student on a teacher's predictions, the same crop before both (arXiv 2006.10029, equations 2 and 3).
 
     Args:
@@ -336,7 +333,7 @@ def distill(
             saving=_saving(checkpoint_dir, config, seed=seed, files=files),
             report=report,
         )
-    return Distilled(model, history)
+    return Classifier(model, history)
 
 
 def _batches_of(files: sources.ExampleFiles, *, batch_size: int, total_steps: int, seed: int) -> loop.Batches:

@@ -105,7 +105,7 @@ def test_heads_under_mixed_precision_give_z_and_logits_in_float32():
         projection = heads.projection_head(HeadConfig(output_dim=3), input_dim=5, seed=0)
         classification = heads.classification_head(4)
     finally:
-        tf_keras.mixed_precision.set_global_policy("float32")
+        tf_keras.mixed_precision.set_global_policy(None)
     assert projection.get_layer("projection0").compute_dtype == "bfloat16"
     assert projection(H).dtype == tf.float32 and classification(tf.cast(H, tf.bfloat16)).dtype == tf.float32
 

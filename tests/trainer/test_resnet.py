@@ -233,7 +233,7 @@ def test_encoder_under_mixed_precision_computes_in_bfloat16_and_keeps_weights_an
     try:
         encoder = resnet.build_encoder(config, size_px=8, seed=0)
     finally:
-        tf_keras.mixed_precision.set_global_policy("float32")
+        tf_keras.mixed_precision.set_global_policy(None)
     images = tf.random.stateless_uniform([4, 8, 8, 3], [0, 1])
     h = encoder(images, training=True)
     assert h.dtype == tf.float32 and {variable.dtype for variable in encoder.variables} == {tf.float32}
