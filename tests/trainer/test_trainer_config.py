@@ -95,8 +95,7 @@ def test_config_every_field_says_what_it_is(config):
         (MemoryConfig, {"momentum": 1.0}, "momentum"),
         (GradientCacheConfig, {"chunk_size": 0}, "chunk_size"),
         (ComputeConfig, {"strategy": "gpu"}, "strategy"),
-        (ClassifierConfig, {"epochs": 3}, "give steps or epochs"),
-        (ClassifierConfig, {"steps": None}, "give steps or epochs"),
+        (ClassifierConfig, {"steps": None, "epochs": None}, "steps and epochs are both null"),
         (MethodConfig, {"finetune": ClassifierConfig(head_layer=3)}, "finetune.head_layer 3"),
         (MethodConfig, {"supervised": ClassifierConfig(head_layer=1)}, "supervised.head_layer 1"),
         (PretrainConfig, {"temperature": 0.0}, "temperature"),
@@ -117,6 +116,14 @@ def test_config_impossible_value_is_refused_by_its_name(config, values, field):
 def test_config_strongest_jitter_without_negative_factors_is_accepted():
     strongest = AugmentConfig(jitter_strength=1.25)
     assert 1 - 0.8 * strongest.jitter_strength == 0
+
+
+@pytest.mark.parametrize(
+    ("steps", "epochs", "steps_per_epoch", "total"),
+    [(400, 300, 1, 300), (400, 300, 6, 400), (None, 90, 2, 180), (5, None, 2, 5), (400, 1, 6, 6)],
+)
+def test_classifier_ends_at_whichever_limit_comes_first(steps, epochs, steps_per_epoch, total):
+    assert ClassifierConfig(steps=steps, epochs=epochs).total_steps(steps_per_epoch) == total
 
 
 @pytest.mark.parametrize(

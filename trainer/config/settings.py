@@ -169,8 +169,10 @@ class ClassifierConfig(Settings):
 
     augment: AugmentConfig = _CROP_ONLY
     batch_size: Count = Field(64, description="images a step, or all the labelled ones if there are fewer")
-    steps: Count | None = Field(400, description="optimiser steps; null where epochs are given")
-    epochs: Count | None = Field(None, description="passes over the labelled images, in place of steps")
+    steps: Count | None = Field(400, description="optimiser steps at most; null where only epochs end it")
+    epochs: Count | None = Field(
+        300, description="passes over the labelled images at most; null where only steps end it"
+    )
     optimizer: OptimizerConfig = OptimizerConfig(name="adamw", learning_rate=1e-3)
     head_layer: Annotated[int, Field(ge=0, le=3)] = Field(
         0,
@@ -179,10 +181,17 @@ class ClassifierConfig(Settings):
     compute: ComputeConfig = ComputeConfig()
 
     @model_validator(mode="after")
-    def _one_length(self) -> "ClassifierConfig":
-        if (self.steps is None) == (self.epochs is None):
-            raise ValueError(f"give steps or epochs and set the other to null; got {self.steps} and {self.epochs}")
+    def _some_length(self) -> "ClassifierConfig":
+        if self.steps is None and self.epochs is None:
+            raise ValueError(
+                "steps and epochs are both null: give at least one of them, whichever is reached first ends it"
+            )
         return self
+
+    def total_steps(self, steps_per_epoch: int) -> int:
+        """Optimiser steps of the whole training, where an epoch has so many."""
+        by_epochs = self.epochs and self.epochs * steps_per_epoch
+        return min(limit for limit in (self.steps, by_epochs) if limit)
 
 
 class DistillConfig(Settings):
