@@ -26,8 +26,8 @@ def two_views(
     seed: int,
     epoch: tf.Tensor,
     config: AugmentConfig,
-    by_taps: bool,
     sizes: tf.Tensor | None = None,
+    by_taps: bool = True,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Two independent random views of each image.
 
@@ -37,8 +37,9 @@ def two_views(
         seed: of the run.
         epoch: scalar or [B] integer; another epoch gives other views.
         config: strengths and switches.
-        by_taps: how crops are resampled: by taps on a CPU, by matrices elsewhere; see `geometry.resample`.
         sizes: [B, 2] int32 true height and width where images are padded to a common canvas; None: all of it.
+        by_taps: how crops are resampled: by taps, best on a CPU, or by matrices, best elsewhere. The views are the
+            same to a rounding; see `geometry.resample`.
 
     Returns:
         Two [B, S, S, 3] float32 tensors in [0, 1].
@@ -58,8 +59,8 @@ def one_view(
     seed: int,
     epoch: tf.Tensor,
     config: AugmentConfig,
-    by_taps: bool,
     sizes: tf.Tensor | None = None,
+    by_taps: bool = True,
 ) -> tf.Tensor:
     """One random view of each image, the first of `two_views`: the augmentation of training on labels."""
     return _views(images, keys, (config,), seed=seed, epoch=epoch, sizes=sizes, by_taps=by_taps)[0]
