@@ -85,7 +85,7 @@ class Checkpoints:
                 ) from error
             else:
                 self._write_identity()
-                self._saved_step = int(self._step)
+                self._saved_step = int(tf.convert_to_tensor(self._step))
                 history.read(self._path("history.csv"), last_step=self._saved_step)
                 return self._saved_step
         raise ValueError(

@@ -1,4 +1,5 @@
 import csv
+import json
 import os
 import random
 import signal
@@ -10,6 +11,7 @@ from pathlib import Path
 import killed_training
 import numpy as np
 import pytest
+import replicated_training
 import tensorflow as tf
 from killed_training import KilledError, assert_same_training, kill_at, without_speed
 
@@ -231,6 +233,27 @@ def test_train_watch_sees_every_step_and_the_logged_rows():
     )
     assert [done for done, _ in seen] == list(range(1, 402))
     assert [row["step"] for _, row in seen if row] == [row["step"] for row in history.rows]
+
+
+def test_train_two_replicas_stopped_and_resumed_equal_one_device(tmp_path):
+    root = Path(loop.__file__).parents[1]
+    done = subprocess.run(
+        [sys.executable, replicated_training.__file__, str(tmp_path)],
+        env=os.environ | {"PYTHONPATH": str(root)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    preempted, resumed = json.loads((tmp_path / "result.json").read_text()).values()
+    (tmp_path / "one").mkdir()
+    one = replicated_training.run(str(tmp_path / "one"))
+    assert preempted["stopped_after"] == 3 and one["stopped_after"] is None
+    # The rows of all replicas, in their order, are the batch of one device.
+    batches = [first + second for first, second in preempted["seen"] + resumed["seen"]]
+    assert batches == [keys for (keys,) in one["seen"]] and len(batches) == 6
+    np.testing.assert_allclose(resumed["losses"], one["losses"], rtol=1e-12)
+    np.testing.assert_allclose(resumed["weights"], one["weights"], rtol=1e-12)
 
 
 def numbers(total_steps):
