@@ -1,0 +1,256 @@
+"""What is watched while pretraining: the geometry of h and z, and warnings in words when it is a bad sign."""
+
+import logging
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+import tf_keras
+
+from trainer.history import History, Metrics
+
+_UNIFORMITY_T = 2.0  # arXiv 2005.10242, section 4
+_KNN_K, _KNN_TEMPERATURE = 20, 0.07
+_COLLAPSED_RANK = 1.5  # effective dimensions of h
+_COLLAPSED_SPREAD = 0.01  # of z, where 1 is as wide as the sphere
+_STUCK_AFTER = 0.2  # share of the steps, after any usual warm-up
+_STUCK_TOLERANCE = 0.01  # of log(2N−1)
+_LOGGER = logging.getLogger(__name__)
+
+Views = Callable[[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
+
+
+@dataclass(frozen=True)
+class Look:
+    """Two views of n images under the present network.
+
+    Attributes:
+        h: [2n, D], of the first views, then of the second.
+        z: [2n, d], in the same order.
+        label: [n] int64; negative where an image has none.
+    """
+
+    h: np.ndarray
+    z: np.ndarray
+    label: np.ndarray
+
+
+def alignment(z: np.ndarray) -> float:
+    """Mean squared distance of the two views of an image on the unit sphere (arXiv 2005.10242, section 4).
+
+    Args:
+        z: [2n, d], as in `Look`.
+
+    Returns:
+        0, all pairs equal, to 4.
+    """
+    z_a, z_b = np.split(_unit(z), 2)
+    return float(np.mean(np.sum((z_a - z_b) ** 2, axis=1)))
+
+
+def uniformity(z: np.ndarray) -> float:
+    """log of the mean of exp(−2·‖x − y‖²) over pairs of different images (arXiv 2005.10242, section 4).
+
+    Args:
+        z: [2n, d], n ≥ 2, as in `Look`; pairs are taken among the first views.
+
+    Returns:
+        0, all equal, down to −8; about −4 where d is large and directions are uniform.
+    """
+    first = _unit(z)[: len(z) // 2]
+    squares = 2.0 - 2.0 * (first @ first.T)[np.triu_indices(len(first), k=1)]
+    return float(np.log(np.mean(np.exp(-_UNIFORMITY_T * squares))))
+
+
+def effective_rank(h: np.ndarray) -> float:
+    """exp of the entropy of the singular values' shares (Roy and Vetterli, EUSIPCO 2007).
+
+    Args:
+        h: [n, D].
+
+    Returns:
+        1, all rows multiples of one vector, up to min(n, D), all directions equally strong; 1 for zeros, NaN where
+        h is not finite.
+    """
+    if not np.isfinite(h).all():
+        return math.nan  # a singular value decomposition would raise, and end the training
+    values = np.linalg.svd(h.astype(np.float64), compute_uv=False)
+    shares = values[values > 0] / max(values.sum(), np.finfo(np.float64).tiny)
+    return float(np.exp(-np.sum(shares * np.log(shares))))
+
+
+def spread(z: np.ndarray) -> float:
+    """Root mean square distance of z on the unit sphere to their mean: 0, all equal, to 1, mean zero. [m, d]."""
+    z = _unit(z)
+    return float(np.sqrt(np.mean(np.sum((z - z.mean(axis=0)) ** 2, axis=1))))
+
+
+def similarities(z: np.ndarray) -> tuple[float, float]:
+    """Means over the rows of the cosine with the positive, and with the most similar of the 2n−2 negatives.
+
+    Args:
+        z: [2n, d], n ≥ 2, as in `Look`.
+    """
+    z = _unit(z)
+    cosines, rows = z @ z.T, np.arange(len(z))
+    positives = (rows + len(z) // 2) % len(z)
+    positive = cosines[rows, positives].mean()
+    cosines[rows, rows] = cosines[rows, positives] = -np.inf
+    return float(positive), float(cosines.max(axis=1).mean())
+
+
+def knn_accuracy(h: np.ndarray, label: np.ndarray) -> float:
+    """Accuracy in [0, 1] of each image under the votes of its nearest others, exp(cosine/τ) (arXiv 1805.01978).
+
+    Args:
+        h: [n, D], n ≥ 2.
+        label: [n] int64 ≥ 0.
+    """
+    h = _unit(h)
+    cosines = h @ h.T
+    np.fill_diagonal(cosines, -np.inf)
+    k = min(_KNN_K, len(h) - 1)
+    nearest = np.argsort(-cosines, axis=1, kind="stable")[:, :k]
+    weights = np.exp((np.take_along_axis(cosines, nearest, axis=1) - 1.0) / _KNN_TEMPERATURE)
+    votes = np.zeros([len(h), label.max() + 1])
+    np.add.at(votes, (np.arange(len(h))[:, None], label[nearest]), weights)
+    return float(np.mean(votes.argmax(axis=1) == label))
+
+
+def measure(look: Look) -> Metrics:
+    """All of the above; h of the first views; `knn_accuracy` where every image has a label."""
+    first = look.h[: len(look.label)]
+    positive, negative = similarities(look.z)
+    metrics = {
+        "alignment": alignment(look.z),
+        "uniformity": uniformity(look.z),
+        "spread": spread(look.z),
+        "positive_similarity": positive,
+        "hardest_negative_similarity": negative,
+        "effective_rank": effective_rank(first),
+    }
+    return metrics | ({"knn_accuracy": knn_accuracy(first, look.label)} if look.label.min() >= 0 else {})
+
+
+def collapse_warning(metrics: Metrics) -> str | None:
+    """In words, that the representation has collapsed, given what `measure` returned; None if it has not."""
+    signs = []
+    if not metrics["effective_rank"] >= _COLLAPSED_RANK:
+        signs.append(f"h has an effective rank of {metrics['effective_rank']:.2f}")
+    if not metrics["spread"] >= _COLLAPSED_SPREAD:
+        signs.append(f"z of different images are {metrics['spread']:.4f} from their mean, of 1 at most")
+    if not signs:
+        return None
+    return (
+        f"the representation has collapsed: {' and '.join(signs)}. "
+        "All images look alike to the network; lower the learning rate or the temperature, or lengthen the warm-up"
+    )
+
+
+def stuck_warning(loss: float, *, n_candidates: int) -> str | None:
+    """In words, that the loss is that of guessing; None if it is not within 1% of it.
+
+    Args:
+        loss: NT-Xent.
+        n_candidates: rows among which the positive is to be found: 2N−1, and those of a queue.
+    """
+    guessing = math.log(n_candidates)
+    if abs(loss - guessing) > _STUCK_TOLERANCE * guessing:
+        return None
+    return (
+        f"the loss is {loss:.3f} and log({n_candidates}) = {guessing:.3f} is that of guessing: the network learns "
+        "nothing. Raise the learning rate, or look whether the two views have anything in common"
+    )
+
+
+class Watcher:
+    """Looks at the network now and then: `loop.train` calls it after every step."""
+
+    def __init__(
+        self,
+        look: Callable[[], Look],
+        *,
+        every_steps: int,
+        total_steps: int,
+        n_candidates: int,
+        path: str | None = None,
+    ) -> None:
+        """
+        Args:
+            look: embeds two views of some images.
+            every_steps: between two looks; 0 for none, the loss alone is watched then.
+            total_steps: of the training.
+            n_candidates: as in `stuck_warning`.
+            path: CSV of the looks, gone on with where a training is resumed; None writes none.
+        """
+        self._look, self._every_steps, self._path = look, every_steps, path
+        self._stuck_from, self._n_candidates = _STUCK_AFTER * total_steps, n_candidates
+        self._total_steps = total_steps
+        self._history: History | None = None
+
+    def __call__(self, done: int, row: Metrics | None) -> None:
+        """Warns of a stuck loss once it is logged, and measures, writes and warns if a look is due."""
+        if (
+            row
+            and done >= self._stuck_from
+            and (words := stuck_warning(row["loss"], n_candidates=self._n_candidates))
+        ):
+            self._stuck_from = math.inf  # once is enough
+            _LOGGER.warning("step %d: %s", done, words)
+        if self._history is None:
+            self._history = self._resumed(done - 1)
+        if not self._every_steps or (done % self._every_steps and done != self._total_steps):
+            return
+        metrics = measure(self._look())
+        for name, value in metrics.items():
+            tf.summary.scalar(f"diagnostics/{name}", value, step=done)
+        self._history.rows.append({"step": done, **metrics})
+        if self._path and tf.distribute.get_strategy().extended.should_save_summary:
+            self._history.write(self._path)
+        words = collapse_warning(metrics)
+        if words:
+            _LOGGER.warning("step %d: %s", done, words)
+
+    def _resumed(self, last_step: int) -> History:
+        history = History()
+        if last_step and self._path and tf.io.gfile.exists(self._path):
+            history.read(self._path, last_step=last_step)
+        return history
+
+
+def embedder(
+    encoder: tf_keras.Model, head: tf_keras.Model, views: Views, batches: tf.data.Dataset
+) -> Callable[[], Look]:
+    """Looks at the same views of the same images every time, batch norm in inference mode.
+
+    Args:
+        encoder: images → h.
+        head: h → z.
+        views: images, keys, epochs and sizes → two views, as in pretraining.
+        batches: of `data.training_batches`, finite; of the size that pretraining compiled the views for.
+    """
+
+    @tf.function(autograph=False)
+    def embed(batch: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+        both = tf.concat(views(batch["image"], batch["key"], batch["epoch"], batch["size"]), axis=0)
+        h = encoder(both, training=False)
+        return h, head(h, training=False)
+
+    def look() -> Look:
+        outputs = [(*embed(batch), batch["label"]) for batch in batches]
+        h, z = (np.concatenate([_views_first(output[which]) for output in outputs], axis=1) for which in (0, 1))
+        label = np.concatenate([output[2].numpy() for output in outputs])
+        return Look(h=h.reshape(-1, h.shape[-1]), z=z.reshape(-1, z.shape[-1]), label=label)
+
+    return look
+
+
+def _views_first(output: tf.Tensor) -> np.ndarray:
+    return tf.cast(output, tf.float32).numpy().reshape(2, -1, output.shape[-1])
+
+
+def _unit(rows: np.ndarray) -> np.ndarray:
+    rows = rows.astype(np.float64)
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
