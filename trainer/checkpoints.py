@@ -57,6 +57,8 @@ class Checkpoints:
         self._saving = saving
         self._step = tf.Variable(0, dtype=tf.int64, trainable=False)
         self._checkpoint = tf.train.Checkpoint(step=self._step, **trackables)
+        # Made here and not at the first save, which only the chief does: workers make each variable together.
+        _ = self._checkpoint.save_counter
         tf.io.gfile.makedirs(saving.directory)
         self._manager = tf.train.CheckpointManager(self._checkpoint, saving.directory, max_to_keep=saving.kept)
         self._saved_step = 0
@@ -110,6 +112,7 @@ class Checkpoints:
             # Reading a variable may take all workers: each of them saves, and only the chief's files are kept.
             with tempfile.TemporaryDirectory() as unused:
                 self._checkpoint.write(tf.io.gfile.join(unused, "unused"))
+        _wait_for_all_workers()
         self._saved_step = done
 
     def _path(self, name: str) -> str:
@@ -160,6 +163,13 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
         else:
             flat[prefix + name] = json.dumps(value, ensure_ascii=False)
     return flat
+
+
+def _wait_for_all_workers() -> None:
+    """No worker looks for a checkpoint, or ends, before the chief has written it."""
+    strategy = tf.distribute.get_strategy()
+    if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        strategy.reduce(tf.distribute.ReduceOp.SUM, strategy.run(lambda: tf.ones([])), axis=None)
 
 
 def _is_chief() -> bool:

@@ -1,4 +1,8 @@
-"""A training on two logical devices that SIGTERM stops after step 3, and that goes on: argv is its directory."""
+"""A training on two replicas that SIGTERM stops after step 3 and that goes on; argv: its directory, its checkpoints'.
+
+
+The replicas are two logical devices, or with TF_CONFIG two processes, of which only the second hears SIGTERM.
+"""
 
 import json
 import os
@@ -15,25 +19,26 @@ from trainer.config import OptimizerConfig
 TOTAL_STEPS, BATCH_SIZE, EPOCHS = 6, 4, 3
 
 
-def main(directory):
-    tf.config.set_logical_device_configuration(
-        tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
-    )
-    with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
-        preempted, resumed = run(directory, sigterm_after=3), run(directory)
+def main(directory, checkpoint_dir):
+    if "TF_CONFIG" in os.environ:
+        strategy = tf.distribute.MultiWorkerMirroredStrategy()
+        hears = strategy.cluster_resolver.task_id == 1
+    else:
+        cpu = tf.config.list_physical_devices("CPU")[0]
+        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+        strategy, hears = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]), True
+    with strategy.scope():
+        preempted = run(directory, checkpoint_dir, sigterm_after=3 if hears else None)
+        resumed = run(directory, checkpoint_dir)
     Path(directory, "result.json").write_text(json.dumps({"preempted": preempted, "resumed": resumed}))
 
 
-def run(directory, *, sigterm_after=None):
+def run(directory, checkpoint_dir, *, sigterm_after=None):
     """Final weights, losses, and the keys that each replica saw at each step; where it was stopped, the last step."""
     files = write_examples(os.path.join(directory, "examples"), random_images(11, height=2, width=2))
     kernel = tf.Variable(tf.random.stateless_normal([12, 1], [1, 2], dtype=tf.float64))
-    optimizer = loop.build_optimizer(
-        OptimizerConfig(name="sgd", learning_rate=0.1, decay="constant"),
-        [kernel],
-        batch_size=1,
-        total_steps=TOTAL_STEPS,
-    )
+    config = OptimizerConfig(name="sgd", learning_rate=0.1, decay="constant")
+    optimizer = loop.build_optimizer(config, [kernel], batch_size=BATCH_SIZE, total_steps=TOTAL_STEPS)
     seen = {}
 
     def see(replica, step, keys):
@@ -64,7 +69,7 @@ def run(directory, *, sigterm_after=None):
             total_steps=TOTAL_STEPS,
             steps_per_epoch=2,
             batch_size=BATCH_SIZE,
-            saving=checkpoints.Saving(os.path.join(directory, "checkpoints"), every_steps=100),
+            saving=checkpoints.Saving(checkpoint_dir, every_steps=100),
             report=report,
         )
     except loop.PreemptedError as preemption:
@@ -78,4 +83,4 @@ def run(directory, *, sigterm_after=None):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -3,6 +3,7 @@ import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -235,25 +236,61 @@ def test_train_watch_sees_every_step_and_the_logged_rows():
     assert [row["step"] for _, row in seen if row] == [row["step"] for row in history.rows]
 
 
-def test_train_two_replicas_stopped_and_resumed_equal_one_device(tmp_path):
+@pytest.fixture(scope="module")
+def one_device(tmp_path_factory):
+    directory = str(tmp_path_factory.mktemp("one"))
+    return replicated_training.run(directory, os.path.join(directory, "checkpoints"))
+
+
+def replicated(directory, *, tf_configs=({},)):
+    """What the processes of a training on two replicas tell about it, and the files of its checkpoints."""
     root = Path(loop.__file__).parents[1]
-    done = subprocess.run(
-        [sys.executable, replicated_training.__file__, str(tmp_path)],
-        env=os.environ | {"PYTHONPATH": str(root)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
-    preempted, resumed = json.loads((tmp_path / "result.json").read_text()).values()
-    (tmp_path / "one").mkdir()
-    one = replicated_training.run(str(tmp_path / "one"))
-    assert preempted["stopped_after"] == 3 and one["stopped_after"] is None
+    processes = []
+    for worker, tf_config in enumerate(tf_configs):
+        (directory / str(worker)).mkdir()
+        command = [sys.executable, replicated_training.__file__, directory / str(worker), directory / "checkpoints"]
+        environment = os.environ | {"PYTHONPATH": str(root)} | tf_config
+        processes.append(subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True))
+    errors = [process.communicate(timeout=300)[1] for process in processes]
+    assert all(process.returncode == 0 for process in processes), "\n".join(errors)
+    results = [json.loads((directory / str(worker) / "result.json").read_text()) for worker in range(len(processes))]
+    return results, sorted(path.name for path in (directory / "checkpoints").glob("*.index"))
+
+
+def assert_equals_one_device(result, one_device):
+    np.testing.assert_allclose(result["resumed"]["losses"], one_device["losses"], rtol=1e-12)
+    np.testing.assert_allclose(result["resumed"]["weights"], one_device["weights"], rtol=1e-12)
+
+
+def test_train_two_replicas_stopped_and_resumed_equal_one_device(tmp_path, one_device):
+    (result,), saved = replicated(tmp_path)
+    assert_equals_one_device(result, one_device)
+    assert result["preempted"]["stopped_after"] == 3 and saved == ["ckpt-3.index", "ckpt-6.index"]
     # The rows of all replicas, in their order, are the batch of one device.
-    batches = [first + second for first, second in preempted["seen"] + resumed["seen"]]
-    assert batches == [keys for (keys,) in one["seen"]] and len(batches) == 6
-    np.testing.assert_allclose(resumed["losses"], one["losses"], rtol=1e-12)
-    np.testing.assert_allclose(resumed["weights"], one["weights"], rtol=1e-12)
+    seen = result["preempted"]["seen"] + result["resumed"]["seen"]
+    assert [first + second for first, second in seen] == [keys for (keys,) in one_device["seen"]]
+
+
+def test_train_two_workers_of_which_one_hears_sigterm_stop_together_and_equal_one_device(tmp_path, one_device):
+    hosts = {"worker": [f"localhost:{port}" for port in free_ports(2)]}
+    tasks = [{"cluster": hosts, "task": {"type": "worker", "index": index}} for index in range(2)]
+    results, saved = replicated(tmp_path, tf_configs=[{"TF_CONFIG": json.dumps(task)} for task in tasks])
+    # The second worker's signal reaches the first with the sums of the next step.
+    assert [result["preempted"]["stopped_after"] for result in results] == [4, 4]
+    assert saved == ["ckpt-4.index", "ckpt-6.index"]
+    for result in results:
+        assert_equals_one_device(result, one_device)
+    seen = [result["preempted"]["seen"] + result["resumed"]["seen"] for result in results]
+    joined = [first + second for (first,), (second,) in zip(*seen, strict=True)]
+    assert joined == [keys for (keys,) in one_device["seen"]]
+
+
+def free_ports(count):
+    sockets = [socket.create_server(("localhost", 0)) for _ in range(count)]
+    ports = [opened.getsockname()[1] for opened in sockets]
+    for opened in sockets:
+        opened.close()
+    return ports
 
 
 def numbers(total_steps):
