@@ -192,11 +192,8 @@ class Watcher:
 
     def __call__(self, done: int, row: Metrics | None) -> None:
         """Warns of a stuck loss once it is logged, and measures, writes and warns if a look is due."""
-        if (
-            row
-            and done >= self._stuck_from
-            and (words := stuck_warning(row["loss"], n_candidates=self._n_candidates))
-        ):
+        words = stuck_warning(row["loss"], n_candidates=self._n_candidates) if row else None
+        if words and done >= self._stuck_from:
             self._stuck_from = math.inf  # once is enough
             _LOGGER.warning("step %d: %s", done, words)
         if self._history is None:
@@ -215,7 +212,7 @@ class Watcher:
 
     def _resumed(self, last_step: int) -> History:
         history = History()
-        if last_step and self._path and tf.io.gfile.exists(self._path):
+        if self._path and tf.io.gfile.exists(self._path):
             history.read(self._path, last_step=last_step)
         return history
 

@@ -1,6 +1,5 @@
 """A training on two replicas that SIGTERM stops after step 3 and that goes on; argv: its directory, its checkpoints'.
 
-
 The replicas are two logical devices, or with TF_CONFIG two processes, of which only the second hears SIGTERM.
 """
 
