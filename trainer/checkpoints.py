@@ -9,16 +9,19 @@ from typing import Any
 
 import tensorflow as tf
 
+from trainer.config import Settings
 from trainer.history import History
 
 # Settings of a training that may change on the way: they move no weight, but for the rounding of another device.
 FREE_SETTINGS = (
     "checkpoint_every_steps",
     "kept_checkpoints",
+    "diagnostics",
     "compute.strategy",
     "compute.tpu",
     "compute.jit_compile",
 )
+_EVERY_STEPS = 100  # where a configuration does not say it
 _ABSENT = "absent"
 _LOGGER = logging.getLogger(__name__)
 
@@ -39,6 +42,18 @@ class Saving:
     every_steps: int
     kept: int = 2
     identity: Mapping[str, Any] | None = None
+
+
+def saving_of(
+    directory: str | None, config: Settings, *, every_steps: int = _EVERY_STEPS, kept: int = 1, **more: Any
+) -> Saving | None:
+    """How a training is saved whose identity is its settings and whatever else decides its weights, by name.
+
+    None where there is no directory.
+    """
+    if directory is None:
+        return None
+    return Saving(directory, every_steps=every_steps, kept=kept, identity=config.model_dump(mode="json") | more)
 
 
 class Checkpoints:

@@ -73,12 +73,14 @@ def config(config: MethodConfig) -> None:
 
 @_command
 @_images
+@click.option("--labeled", metavar="PATH", help="Images with labels by which the training is watched, no more.")
 @_output
-def pretrain(config: MethodConfig, images: str, output: str) -> None:
+def pretrain(config: MethodConfig, images: str, labeled: str | None, output: str) -> None:
     """Pretrain an encoder without labels; goes on from its checkpoint if it was stopped."""
     from trainer import console, export, loop, stages
 
-    files = _open(images, config.pretrain.augment.crop.size_px)
+    size_px = config.pretrain.augment.crop.size_px
+    files = _open(images, size_px)
     try:
         with console.progress("pretraining", _CONSOLE) as report:
             pretrained = stages.pretrain(
@@ -88,11 +90,13 @@ def pretrain(config: MethodConfig, images: str, output: str) -> None:
                 checkpoint_dir=os.path.join(output, "checkpoints"),
                 log_dir=os.path.join(output, "tensorboard"),
                 report=report,
+                labeled=_open_labeled(labeled, size_px or files.short_side_px) if labeled else None,
             )
     except loop.PreemptedError as error:
         click.echo(error)
         return
     pretrained.history.write(os.path.join(output, "history.csv"))
+    pretrained.diagnostics.write(os.path.join(output, "diagnostics.csv"))
     export.save_encoder(pretrained.encoder, config.pretrain.encoder, output)
     export.save_head(pretrained.head, config.pretrain.head, output)
     click.echo(f"encoder: {output}")

@@ -1,25 +1,17 @@
-"""What is watched while pretraining: the geometry of h and z, and warnings in words when it is a bad sign."""
+"""The geometry of h and z, and warnings in words when it is a bad sign."""
 
-import logging
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import tensorflow as tf
-import tf_keras
 
-from trainer.history import History, Metrics
+from trainer.history import Metrics
 
 _UNIFORMITY_T = 2.0  # arXiv 2005.10242, section 4
 _KNN_K, _KNN_TEMPERATURE = 20, 0.07
 _COLLAPSED_RANK = 1.5  # effective dimensions of h
 _COLLAPSED_SPREAD = 0.01  # of z, where 1 is as wide as the sphere
-_STUCK_AFTER = 0.2  # share of the steps, after any usual warm-up
 _STUCK_TOLERANCE = 0.01  # of log(2N−1)
-_LOGGER = logging.getLogger(__name__)
-
-Views = Callable[[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 
 
 @dataclass(frozen=True)
@@ -163,89 +155,6 @@ def stuck_warning(loss: float, *, n_candidates: int) -> str | None:
         f"the loss is {loss:.3f} and log({n_candidates}) = {guessing:.3f} is that of guessing: the network learns "
         "nothing. Raise the learning rate, or look whether the two views have anything in common"
     )
-
-
-class Watcher:
-    """Looks at the network now and then: `loop.train` calls it after every step."""
-
-    def __init__(
-        self,
-        look: Callable[[], Look],
-        *,
-        every_steps: int,
-        total_steps: int,
-        n_candidates: int,
-        path: str | None = None,
-    ) -> None:
-        """
-        Args:
-            look: embeds two views of some images.
-            every_steps: between two looks; 0 for none, the loss alone is watched then.
-            total_steps: of the training.
-            n_candidates: as in `stuck_warning`.
-            path: CSV of the looks, gone on with where a training is resumed; None writes none.
-        """
-        self._look, self._every_steps, self._path = look, every_steps, path
-        self._stuck_from, self._n_candidates = _STUCK_AFTER * total_steps, n_candidates
-        self._total_steps = total_steps
-        self._history: History | None = None
-
-    def __call__(self, done: int, row: Metrics | None) -> None:
-        """Warns of a stuck loss once it is logged, and measures, writes and warns if a look is due."""
-        words = stuck_warning(row["loss"], n_candidates=self._n_candidates) if row else None
-        if words and done >= self._stuck_from:
-            self._stuck_from = math.inf  # once is enough
-            _LOGGER.warning("step %d: %s", done, words)
-        if self._history is None:
-            self._history = self._resumed(done - 1)
-        if not self._every_steps or (done % self._every_steps and done != self._total_steps):
-            return
-        metrics = measure(self._look())
-        for name, value in metrics.items():
-            tf.summary.scalar(f"diagnostics/{name}", value, step=done)
-        self._history.rows.append({"step": done, **metrics})
-        if self._path and tf.distribute.get_strategy().extended.should_save_summary:
-            self._history.write(self._path)
-        words = collapse_warning(metrics)
-        if words:
-            _LOGGER.warning("step %d: %s", done, words)
-
-    def _resumed(self, last_step: int) -> History:
-        history = History()
-        if self._path and tf.io.gfile.exists(self._path):
-            history.read(self._path, last_step=last_step)
-        return history
-
-
-def embedder(
-    encoder: tf_keras.Model, head: tf_keras.Model, views: Views, batches: tf.data.Dataset
-) -> Callable[[], Look]:
-    """Looks at the same views of the same images every time, batch norm in inference mode.
-
-    Args:
-        encoder: images → h.
-        head: h → z.
-        views: images, keys, epochs and sizes → two views, as in pretraining.
-        batches: of `data.training_batches`, finite; of the size that pretraining compiled the views for.
-    """
-
-    @tf.function(autograph=False)
-    def embed(batch: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
-        both = tf.concat(views(batch["image"], batch["key"], batch["epoch"], batch["size"]), axis=0)
-        h = encoder(both, training=False)
-        return h, head(h, training=False)
-
-    def look() -> Look:
-        outputs = [(*embed(batch), batch["label"]) for batch in batches]
-        h, z = (np.concatenate([_views_first(output[which]) for output in outputs], axis=1) for which in (0, 1))
-        label = np.concatenate([output[2].numpy() for output in outputs])
-        return Look(h=h.reshape(-1, h.shape[-1]), z=z.reshape(-1, z.shape[-1]), label=label)
-
-    return look
-
-
-def _views_first(output: tf.Tensor) -> np.ndarray:
-    return tf.cast(output, tf.float32).numpy().reshape(2, -1, output.shape[-1])
 
 
 def _unit(rows: np.ndarray) -> np.ndarray:

@@ -1,14 +1,10 @@
-import csv
-import logging
 import math
 
+import geometry_oracle as oracle
 import numpy as np
 import pytest
-import tensorflow as tf
-import tf_keras
-from example_files import random_images, write_examples
 
-from trainer import data, diagnostics
+from trainer import diagnostics
 
 RANDOM = np.random.default_rng(0)
 
@@ -111,85 +107,20 @@ def test_stuck_warning_is_given_within_one_percent_of_guessing(loss, is_stuck):
         assert "log(511) = 6.236 is that of guessing" in words
 
 
-def watched(look=healthy, *, steps=range(1, 11), losses=lambda step: 0.1, **settings):
-    defaults = {"every_steps": 4, "total_steps": 10, "n_candidates": 7}
-    watcher = diagnostics.Watcher(look, **defaults | settings)
-    for step in steps:
-        watcher(step, {"loss": losses(step)})
-
-
-def rows_of(path):
-    with open(path) as file:
-        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
-
-
-def test_watcher_looks_when_due_and_at_the_end_and_writes_the_csv(tmp_path, caplog):
-    watched(path=str(tmp_path / "diagnostics.csv"))
-    rows = rows_of(tmp_path / "diagnostics.csv")
-    assert [row["step"] for row in rows] == [4, 8, 10]
-    assert rows[0] == pytest.approx({"step": 4, **diagnostics.measure(healthy())})
-    assert not caplog.records
-
-
-def test_watcher_of_a_resumed_training_leaves_no_gap_and_no_double(tmp_path):
-    path = str(tmp_path / "diagnostics.csv")
-    watched(path=path, steps=range(1, 9))
-    watched(path=path, steps=range(6, 11))
-    assert [row["step"] for row in rows_of(path)] == [4, 8, 10]
-    watched(path=path, steps=range(1, 5))  # a training from the start owes nothing to an older one
-    assert [row["step"] for row in rows_of(path)] == [4]
-
-
-def test_watcher_writes_tensorboard_events(tmp_path):
-    with tf.summary.create_file_writer(str(tmp_path)).as_default():
-        watched(every_steps=10)
-    tags = {
-        (event.step, value.tag)
-        for path in tmp_path.iterdir()
-        for event in tf.compat.v1.train.summary_iterator(str(path))
-        for value in event.summary.value
+@pytest.mark.parametrize("seed", range(3))
+def test_measure_equals_the_oracle_of_single_pairs(seed):
+    random = np.random.default_rng(seed)
+    h, z = random.normal(0.3, size=[50, 7]), random.normal(0.3, size=[50, 4])
+    h[25:] = h[:25] + random.normal(0, 0.5, size=[25, 7])  # views of one image are alike
+    label = random.integers(0, 3, size=25)
+    metrics = diagnostics.measure(diagnostics.Look(h=h.astype(np.float32), z=z.astype(np.float32), label=label))
+    positive, negative = oracle.positive_and_hardest_negative(z)
+    expected = {
+        "alignment": oracle.alignment(z),
+        "uniformity": oracle.uniformity(z),
+        "positive_similarity": positive,
+        "hardest_negative_similarity": negative,
+        "effective_rank": oracle.effective_rank(h[:25]),
+        "knn_accuracy": oracle.knn_accuracy(h[:25], label, k=20, temperature=0.07),
     }
-    assert tags == {(10, f"diagnostics/{name}") for name in diagnostics.measure(healthy())}
-
-
-def test_watcher_warns_of_collapse_with_the_step(caplog):
-    watched(collapsed, every_steps=10)
-    (record,) = caplog.records
-    assert record.levelno == logging.WARNING and "step 10: the representation has collapsed" in record.getMessage()
-
-
-def test_watcher_without_looks_still_warns_of_a_stuck_loss_once_and_not_early(caplog):
-    watched(every_steps=0, losses=lambda step: math.log(7))
-    (record,) = caplog.records
-    assert "step 2: the loss is 1.946 and log(7) = 1.946 is that of guessing" in record.getMessage()
-
-
-def test_watcher_loss_that_fell_in_time_is_no_warning(caplog):
-    watched(every_steps=0, losses=lambda step: math.log(7) if step < 2 else 1.0)
-    assert not caplog.records
-
-
-def test_embedder_looks_at_the_same_views_and_changes_nothing(tmp_path):
-    files = write_examples(tmp_path / "examples", random_images(7), labels=[0, 1, 2, 3, 4, 5, 6])
-    encoder = tf_keras.Sequential(
-        [tf_keras.layers.Input([8, 8, 3]), tf_keras.layers.BatchNormalization(), tf_keras.layers.Flatten()]
-    )
-    head = tf_keras.Sequential([tf_keras.layers.Input([192]), tf_keras.layers.Dense(4)])
-
-    def views(image, key, epoch, size):
-        image = tf.cast(image, tf.float32)
-        return image, -image
-
-    batches = data.training_batches(files, batch_size=3, epochs=1, seed=0)
-    before = [weight.copy() for weight in encoder.get_weights()]
-    embed = diagnostics.embedder(encoder, head, views, batches)
-    look, again = embed(), embed()
-    assert look.h.shape == (12, 192) and look.z.shape == (12, 4) and look.label.shape == (6,)
-    np.testing.assert_array_equal(look.h, again.h)
-    # moving mean 0 and variance 1: the first views are the images, in the labels' order, the second their negatives
-    scale = np.float32(1 / math.sqrt(1 + 1e-3))
-    pixels = random_images(7)[look.label].reshape(6, 192).astype(np.float32)
-    np.testing.assert_allclose(look.h, np.concatenate([pixels, -pixels]) * scale, rtol=1e-5)
-    np.testing.assert_allclose(look.z, head(look.h), rtol=1e-4, atol=1e-3)
-    for value, other in zip(encoder.get_weights(), before, strict=True):
-        np.testing.assert_array_equal(value, other)
+    assert {name: metrics[name] for name in expected} == pytest.approx(expected, rel=1e-5)

@@ -45,8 +45,9 @@ def folders(tmp_path_factory):
 @pytest.fixture(scope="module")
 def pretrained(folders, tmp_path_factory):
     output = tmp_path_factory.mktemp("run")
-    assert "encoder:" in run("pretrain", "--images", f"{folders}/train", "--output", str(output))
-    assert (output / "history.csv").exists()
+    where = ("--images", f"{folders}/train", "--labeled", f"{folders}/test", "--output", str(output))
+    assert "encoder:" in run("pretrain", *where)
+    assert (output / "history.csv").exists() and "knn_accuracy" in (output / "diagnostics.csv").read_text()
     return str(output)
 
 
