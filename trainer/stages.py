@@ -20,6 +20,7 @@ from trainer.gradient_cache import GradientCache
 from trainer.history import History
 from trainer.memory import Memory
 from trainer.watching import watcher_of
+from trainer.weights import digest
 
 _DEFAULT_BATCH_SIZE = 256
 _MODEL_SEED_STRIDE = 1_000  # keeps the head's seeds apart from the encoder's
@@ -285,6 +286,8 @@ def train_classifier(
                 config,
                 seed=seed,
                 images=files.count,
+                pretrained=pretrained and digest(pretrained),
+                frozen=frozen,
             ),
             report=report,
         )
@@ -350,7 +353,9 @@ def distill(
             steps_per_epoch=steps_per_epoch,
             batch_size=batch_size,
             jit_compile=distributed.jit_of(config.compute, strategy),
-            saving=checkpoints.saving_of(checkpoint_dir, config, seed=seed, images=files.count),
+            saving=checkpoints.saving_of(
+                checkpoint_dir, config, seed=seed, images=files.count, teacher=digest(teacher)
+            ),
             report=report,
         )
     return Classifier(model, history)
