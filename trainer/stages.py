@@ -246,7 +246,7 @@ def train_classifier(
         raise ValueError(f"head_layer {config.head_layer}: needs the projection head of the pretraining; set it to 0")
     batch_size = min(config.batch_size, files.count)
     steps_per_epoch = files.count // batch_size
-    total_steps = config.steps or config.epochs * steps_per_epoch
+    total_steps = config.total_steps(steps_per_epoch)
     with building(config.compute) as strategy, sources.naming_unreadable(files):
         encoder = resnet.build_encoder(encoder_config, size_px=size_px, seed=seed)
         if pretrained is not None:

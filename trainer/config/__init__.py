@@ -1,5 +1,7 @@
 """Every setting of the method, and the papers' settings as functions that return them."""
 
+from trainer.config.augmentation import AugmentConfig, CropConfig
+from trainer.config.base import Count, NonNegative, Positive, Probability, Seed, Settings
 from trainer.config.loading import ConfigError, dump, load
 from trainer.config.presets import (
     PRESETS,
@@ -11,11 +13,8 @@ from trainer.config.presets import (
     laptop,
 )
 from trainer.config.settings import (
-    AugmentConfig,
     ClassifierConfig,
     ComputeConfig,
-    Count,
-    CropConfig,
     DiagnosticsConfig,
     DistillConfig,
     EncoderConfig,
@@ -23,14 +22,9 @@ from trainer.config.settings import (
     HeadConfig,
     MemoryConfig,
     MethodConfig,
-    NonNegative,
     OptimizerConfig,
-    Positive,
     PretrainConfig,
-    Probability,
     ProbeConfig,
-    Seed,
-    Settings,
     StagesConfig,
 )
 
