@@ -15,6 +15,7 @@ from trainer.config.presets import (
 from trainer.config.settings import (
     ClassifierConfig,
     ComputeConfig,
+    DiagnosticsConfig,
     DistillConfig,
     EncoderConfig,
     GradientCacheConfig,
@@ -35,6 +36,7 @@ __all__ = [
     "ConfigError",
     "Count",
     "CropConfig",
+    "DiagnosticsConfig",
     "DistillConfig",
     "EncoderConfig",
     "GradientCacheConfig",

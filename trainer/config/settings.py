@@ -100,6 +100,15 @@ class GradientCacheConfig(Settings):
     )
 
 
+class DiagnosticsConfig(Settings):
+    """What is watched while pretraining, in TensorBoard, in a CSV and in warnings."""
+
+    every_steps: Annotated[int, Field(ge=0)] = Field(
+        100, description="between two looks at h and z, each at the next step that is logged; 0 for none"
+    )
+    images: Annotated[int, Field(ge=4)] = Field(256, description="at most, whose two views are embedded for a look")
+
+
 class PretrainConfig(Settings):
     """SimCLR's pretraining without labels."""
 
@@ -118,6 +127,7 @@ class PretrainConfig(Settings):
         None, description="rows of the similarity matrix held at once; null: all 2N"
     )
     compute: ComputeConfig = ComputeConfig()
+    diagnostics: DiagnosticsConfig = DiagnosticsConfig()
     checkpoint_every_steps: Count = Field(100, description="steps between two checkpoints")
     kept_checkpoints: Count = Field(2, description="newest checkpoints that are kept")
 
