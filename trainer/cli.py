@@ -106,34 +106,16 @@ def pretrain(config: MethodConfig, images: str, labeled: str | None, output: str
 @_test
 def probe(config: MethodConfig, model: str, labeled: str, test: str) -> None:
     """Score a frozen encoder: a linear probe of h, and nearest neighbours."""
-    from trainer import export, probes, stages
+    from trainer import evaluation, export
 
     encoder, encoder_config = export.load_encoder(model)
     size_px = encoder.input_shape[1]
     train = _open_labeled(labeled, size_px)
     held_out = _open_labeled(test, size_px, classes=train.classes)
-    n_classes = len(train.classes)
-    h_train, h_test = probes.embed(encoder, train), probes.embed(encoder, held_out)
-    knn, settings = probes.knn_probabilities(config.probe, h_train, h_test, n_classes=n_classes)
-    rows = [("knn", probes.top_accuracies(knn, h_test.label), settings)]
-    if config.probe.method == "gradient":
-        classifier = stages.train_classifier(
-            config.probe.gradient,
-            train,
-            seed=config.seed,
-            encoder_config=encoder_config,
-            size_px=size_px,
-            n_classes=n_classes,
-            pretrained=encoder,
-            frozen=True,
-        )
-        scored = probes.classify(classifier.model, held_out)
-        rows.append(("linear", probes.top_accuracies(scored.probabilities, scored.label), {}))
-    else:
-        linear, settings = probes.linear_probabilities(
-            config.probe, h_train, h_test, n_classes=n_classes, seed=config.seed
-        )
-        rows.append((config.probe.method, probes.top_accuracies(linear, h_test.label), settings))
+    scores = evaluation.scores(
+        config.probe, encoder, train, held_out, encoder_config=encoder_config, seed=config.seed
+    )
+    rows = [(name, accuracies, settings) for name, (accuracies, settings) in scores.items()]
     _print_accuracies(rows)
 
 
