@@ -15,6 +15,7 @@ from rich.table import Table
 from trainer.config import PRESETS, ConfigError, MethodConfig, dump, load
 
 if TYPE_CHECKING:
+    from trainer.ablations.tables import Cell
     from trainer.loop import Report
     from trainer.sources import ExampleFiles
 
@@ -227,6 +228,59 @@ def export(config: MethodConfig, model: str, output: str) -> None:
     else:
         export.save_for_serving(model, output)
     click.echo(f"exported: {output}")
+
+
+@_command
+@click.argument("name")
+@click.option("--data", "images", required=True, metavar="PATH", help="Images to pretrain on.")
+@click.option(
+    "--labeled", metavar="PATH", help="Images with labels to learn from; those of --data if it is left out."
+)
+@_test
+@click.option("--row", "rows", multiple=True, help="Only this row of the table. Repeatable.")
+@click.option("--column", "columns", multiple=True, help="Only this column. Repeatable.")
+@_output
+def ablate(
+    config: MethodConfig,
+    name: str,
+    images: str,
+    labeled: str | None,
+    test: str,
+    rows: tuple[str, ...],
+    columns: tuple[str, ...],
+    output: str,
+) -> None:
+    """Measure a table of the papers, and print it beside the published figures.
+
+    NAME is color, composition, head, layers, batch, temperature, labels or distillation. What the table does not
+    vary is as configured. A table that was stopped goes on at the cell it was in; cells that are measured are kept,
+    and measured again if their settings have changed.
+    """
+    from trainer.ablations import printing, runner
+    from trainer.ablations.bench import Bench, Images
+    from trainer.ablations.tables import ABLATIONS
+
+    if name not in ABLATIONS:
+        raise ConfigError(f"{name!r} is no table: must be one of {', '.join(ABLATIONS)}")
+    ablation = ABLATIONS[name]
+    cells = _chosen(ablation.cells(config), rows, columns)
+    bench = Bench(
+        Images(unlabeled=images, labeled=labeled or images, test=test, open=_open),
+        output=os.path.join(output, "trainings"),
+        training=_training,
+    )
+    results = runner.run(ablation, cells, bench, output=os.path.join(output, name), say=click.echo)
+    _CONSOLE.print(printing.table_of(ablation, results))
+
+
+def _chosen(cells: "list[Cell]", rows: tuple[str, ...], columns: tuple[str, ...]) -> "list[Cell]":
+    """The cells in some rows and columns; where none is named, in all."""
+    for kind, wanted in {"row": rows, "column": columns}.items():
+        there = dict.fromkeys(getattr(cell, kind) for cell in cells)
+        for name in wanted:
+            if name not in there:
+                raise ConfigError(f"{kind} {name!r}: must be one of {', '.join(there)}")
+    return [cell for cell in cells if cell.row in (rows or [cell.row]) and cell.column in (columns or [cell.column])]
 
 
 @contextmanager
