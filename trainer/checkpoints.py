@@ -165,9 +165,18 @@ def differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[st
     return {
         name: (there.get(name, _ABSENT), here.get(name, _ABSENT))
         for name in sorted(there.keys() | here.keys())
-        if there.get(name) != here.get(name)
-        and not any(name == free or name.startswith(f"{free}.") for free in FREE_SETTINGS)
+        if there.get(name) != here.get(name) and not _is_free(name)
     }
+
+
+def fixed(settings: Mapping[str, Any]) -> dict[str, str]:
+    """The settings that decide what a training comes to, by dotted name, as JSON: all but `FREE_SETTINGS`."""
+    return {name: value for name, value in _flat(settings).items() if not _is_free(name)}
+
+
+def _is_free(name: str) -> bool:
+    """Whether a dotted name is one of `FREE_SETTINGS`, below one, or one of a stage among several."""
+    return any(f".{free}." in f".{name}." for free in FREE_SETTINGS)
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

@@ -15,6 +15,7 @@ from rich.table import Table
 from trainer.config import PRESETS, ConfigError, MethodConfig, dump, load
 
 if TYPE_CHECKING:
+    from trainer.ablations.tables import Cell
     from trainer.loop import Report
     from trainer.sources import ExampleFiles
 
@@ -106,34 +107,16 @@ def pretrain(config: MethodConfig, images: str, labeled: str | None, output: str
 @_test
 def probe(config: MethodConfig, model: str, labeled: str, test: str) -> None:
     """Score a frozen encoder: a linear probe of h, and nearest neighbours."""
-    from trainer import export, probes, stages
+    from trainer import evaluation, export
 
     encoder, encoder_config = export.load_encoder(model)
     size_px = encoder.input_shape[1]
     train = _open_labeled(labeled, size_px)
     held_out = _open_labeled(test, size_px, classes=train.classes)
-    n_classes = len(train.classes)
-    h_train, h_test = probes.embed(encoder, train), probes.embed(encoder, held_out)
-    knn, settings = probes.knn_probabilities(config.probe, h_train, h_test, n_classes=n_classes)
-    rows = [("knn", probes.top_accuracies(knn, h_test.label), settings)]
-    if config.probe.method == "gradient":
-        classifier = stages.train_classifier(
-            config.probe.gradient,
-            train,
-            seed=config.seed,
-            encoder_config=encoder_config,
-            size_px=size_px,
-            n_classes=n_classes,
-            pretrained=encoder,
-            frozen=True,
-        )
-        scored = probes.classify(classifier.model, held_out)
-        rows.append(("linear", probes.top_accuracies(scored.probabilities, scored.label), {}))
-    else:
-        linear, settings = probes.linear_probabilities(
-            config.probe, h_train, h_test, n_classes=n_classes, seed=config.seed
-        )
-        rows.append((config.probe.method, probes.top_accuracies(linear, h_test.label), settings))
+    scores = evaluation.scores(
+        config.probe, encoder, train, held_out, encoder_config=encoder_config, seed=config.seed
+    )
+    rows = [(name, accuracies, settings) for name, (accuracies, settings) in scores.items()]
     _print_accuracies(rows)
 
 
@@ -245,6 +228,59 @@ def export(config: MethodConfig, model: str, output: str) -> None:
     else:
         export.save_for_serving(model, output)
     click.echo(f"exported: {output}")
+
+
+@_command
+@click.argument("name")
+@click.option("--data", "images", required=True, metavar="PATH", help="Images to pretrain on.")
+@click.option(
+    "--labeled", metavar="PATH", help="Images with labels to learn from; those of --data if it is left out."
+)
+@_test
+@click.option("--row", "rows", multiple=True, help="Only this row of the table. Repeatable.")
+@click.option("--column", "columns", multiple=True, help="Only this column. Repeatable.")
+@_output
+def ablate(
+    config: MethodConfig,
+    name: str,
+    images: str,
+    labeled: str | None,
+    test: str,
+    rows: tuple[str, ...],
+    columns: tuple[str, ...],
+    output: str,
+) -> None:
+    """Measure a table of the papers, and print it beside the published figures.
+
+    NAME is color, composition, head, layers, batch, temperature, labels or distillation. What the table does not
+    vary is as configured. A table that was stopped goes on at the cell it was in; cells that are measured are kept,
+    and measured again if their settings have changed.
+    """
+    from trainer.ablations import printing, runner
+    from trainer.ablations.bench import Bench, Images
+    from trainer.ablations.tables import ABLATIONS
+
+    if name not in ABLATIONS:
+        raise ConfigError(f"{name!r} is no table: must be one of {', '.join(ABLATIONS)}")
+    ablation = ABLATIONS[name]
+    cells = _chosen(ablation.cells(config), rows, columns)
+    bench = Bench(
+        Images(unlabeled=images, labeled=labeled or images, test=test, open=_open),
+        output=os.path.join(output, "trainings"),
+        training=_training,
+    )
+    results = runner.run(ablation, cells, bench, output=os.path.join(output, name), say=click.echo)
+    _CONSOLE.print(printing.table_of(ablation, results))
+
+
+def _chosen(cells: "list[Cell]", rows: tuple[str, ...], columns: tuple[str, ...]) -> "list[Cell]":
+    """The cells in some rows and columns; where none is named, in all."""
+    for kind, wanted in {"row": rows, "column": columns}.items():
+        there = dict.fromkeys(getattr(cell, kind) for cell in cells)
+        for name in wanted:
+            if name not in there:
+                raise ConfigError(f"{kind} {name!r}: must be one of {', '.join(there)}")
+    return [cell for cell in cells if cell.row in (rows or [cell.row]) and cell.column in (columns or [cell.column])]
 
 
 @contextmanager

@@ -1,0 +1,301 @@
+"""The papers' tables: the cells of each as settings, and the figures that were published, with their source."""
+
+import itertools
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from trainer.ablations.arms import Arm, Distilled, FineTuned, Kept, Linear, Supervised
+from trainer.config import MethodConfig, load
+
+_V1, _V2 = "arXiv 2002.05709", "arXiv 2006.10029"
+_TOP1 = "linear top-1"
+_LABEL_WEIGHT = 0.5  # of the labels where they join a distillation and the configuration says nothing
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One figure of a table: where it stands, the settings, and what is measured with them."""
+
+    row: str
+    column: str
+    config: MethodConfig
+    arm: Arm
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """A table of a paper.
+
+    Attributes:
+        name: on the command line.
+        title: what it shows.
+        cells: all of them, made from settings in which only what the table varies is changed.
+        source: of the published figures, and what they were measured on.
+        published: figures in percent by row and column, where the sources at hand have them.
+        conclusion: of the paper, in words.
+    """
+
+    name: str
+    title: str
+    cells: Callable[[MethodConfig], list[Cell]]
+    source: str
+    conclusion: str
+    published: Mapping[tuple[str, str], float] = field(default_factory=dict)
+
+
+def _changed(config: MethodConfig, settings: Mapping[str, Any]) -> MethodConfig:
+    """The settings with some fields changed, checked like those of a user."""
+    overrides = [f"{name}={json.dumps(value)}" for name, value in settings.items()]
+    return load(MethodConfig, defaults=config.model_dump(mode="json"), overrides=overrides)
+
+
+def _below(section: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {f"{section}.{name}": value for name, value in settings.items()}
+
+
+_NO_OPS = {
+    "policy": "simclr",
+    "jitter_strength": 0.0,
+    "grayscale_probability": 0.0,
+    "blur_probability": 0.0,
+    "rotate_probability": 0.0,
+    "sobel_probability": 0.0,
+    "noise_probability": 0.0,
+    "cutout_probability": 0.0,
+}
+_COLORS = {
+    label: _NO_OPS | {"jitter_strength": strength, "grayscale_probability": 0.2, "blur_probability": blur}
+    for label, strength, blur in [
+        ("1/8", 0.125, 0.0),
+        ("1/4", 0.25, 0.0),
+        ("1/2", 0.5, 0.0),
+        ("1", 1.0, 0.0),
+        ("1 + blur", 1.0, 0.5),
+    ]
+} | {"AutoAugment": _NO_OPS | {"policy": "autoaugment"}}
+
+
+def _color(config: MethodConfig) -> list[Cell]:
+    simclr, supervised = (
+        [
+            Cell(row, column, _changed(config, _below(f"{section}.augment", settings)), arm)
+            for column, settings in _COLORS.items()
+        ]
+        for row, section, arm in [("SimCLR", "pretrain", Linear()), ("supervised", "supervised", Supervised())]
+    )
+    return simclr + supervised
+
+
+def _ops(config: MethodConfig) -> dict[str, dict[str, Any]]:
+    own = config.pretrain.augment
+    return {
+        "crop": {"crop.probability": 1.0},
+        "cutout": {"cutout_probability": 1.0},
+        "color": {
+            "jitter_strength": own.jitter_strength or 1.0,
+            "jitter_probability": own.jitter_probability,
+            "grayscale_probability": own.grayscale_probability,
+        },
+        "sobel": {"sobel_probability": 1.0},
+        "noise": {"noise_probability": 1.0},
+        "blur": {"blur_probability": 1.0},
+        "rotate": {"rotate_probability": 0.75},  # by 0, 90, 180 and 270 degrees, each as often
+    }
+
+
+def _composition(config: MethodConfig) -> list[Cell]:
+    # The ops have an order of their own, so that a pair is the same the other way round.
+    ops, none = _ops(config), _NO_OPS | {"one_sided": True, "crop.probability": 0.0}
+    return [
+        Cell(first, second, _changed(config, _below("pretrain.augment", none | ops[first] | ops[second])), Linear())
+        for first, second in itertools.combinations_with_replacement(ops, 2)
+    ]
+
+
+_HEAD_WIDTHS = (32, 64, 128, 256, 512, 1024, 2048)
+
+
+def _head(config: MethodConfig) -> list[Cell]:
+    start = _changed(config, {"finetune.head_layer": 0})  # which no table of linear probes needs
+    return [Cell("none", "width of h", _changed(start, {"pretrain.head.kind": "none"}), Linear())] + [
+        Cell(
+            kind,
+            str(width),
+            _changed(start, {"pretrain.head.kind": kind, "pretrain.head.output_dim": width}),
+            Linear(),
+        )
+        for kind, width in itertools.product(("linear", "nonlinear"), _HEAD_WIDTHS)
+    ]
+
+
+_CHANGES = {
+    "color or gray (chance 80)": "gray",
+    "rotation (chance 25)": "rotation",
+    "original or noisy (chance 50)": "noise",
+    "original or Sobel (chance 50)": "sobel",
+}
+
+
+def _layers(config: MethodConfig) -> list[Cell]:
+    return [
+        Cell(row, layer, config, Kept(change, layer))
+        for (row, change), layer in itertools.product(_CHANGES.items(), ("h", "g(h)"))
+    ]
+
+
+# In proportion to the configured ones, as 256 … 8192 are to 4096 and 100 … 800 to 800 in appendix B.1.
+_BATCH_FACTORS = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1, 2)
+_EPOCH_FACTORS = (1 / 8, 1 / 4, 1 / 2, 1)
+_USUAL_BATCH_SIZE = 256
+_SMALLEST_BATCH_SIZE = 2  # has a negative
+
+
+def _batch(config: MethodConfig) -> list[Cell]:
+    batch_size = config.pretrain.batch_size or _USUAL_BATCH_SIZE
+    sizes = sorted({max(round(batch_size * factor), _SMALLEST_BATCH_SIZE) for factor in _BATCH_FACTORS})
+    epochs = sorted({max(round(config.pretrain.epochs * factor), 1) for factor in _EPOCH_FACTORS})
+    return [
+        Cell(
+            f"batch {size}",
+            f"{length} epochs",
+            _changed(config, {"pretrain.batch_size": size, "pretrain.epochs": length}),
+            Linear(),
+        )
+        for size, length in itertools.product(sizes, epochs)
+    ]
+
+
+def _temperature(config: MethodConfig) -> list[Cell]:
+    return [
+        Cell(f"τ {temperature}", _TOP1, _changed(config, {"pretrain.temperature": temperature}), Linear())
+        for temperature in (0.05, 0.1, 0.5, 1.0)
+    ]
+
+
+_FRACTIONS = {"1%": 0.01, "10%": 0.1, "100%": 1.0}
+
+
+def _labels(config: MethodConfig) -> list[Cell]:
+    return [
+        Cell(row, column, config, arm)
+        for column, fraction in _FRACTIONS.items()
+        for row, arm in {
+            "random": Linear(fraction, untrained=True),
+            "supervised": Supervised(fraction),
+            "linear": Linear(fraction),
+            "finetune": FineTuned(fraction),
+            "distilled": Distilled(fraction),
+        }.items()
+    ]
+
+
+def _distillation(config: MethodConfig) -> list[Cell]:
+    unlabeled = _changed(config, {"distill.label_weight": 0.0})
+    both = _changed(config, {"distill.label_weight": config.distill.label_weight or _LABEL_WEIGHT})
+    return [
+        Cell(row, column, settings, arm)
+        for column, fraction in _FRACTIONS.items()
+        if fraction < 1
+        for row, settings, arm in [
+            ("labels only", config, Supervised(fraction, student=True)),
+            ("distilled on the labelled images", both, Distilled(fraction, on_labeled=True)),
+            ("distilled with labels and unlabeled images", both, Distilled(fraction)),
+            ("distilled on unlabeled images only", unlabeled, Distilled(fraction)),
+        ]
+    ]
+
+
+def _by_cell(rows: Mapping[str, tuple[float, ...]], columns: tuple[str, ...]) -> dict[tuple[str, str], float]:
+    return {
+        (row, column): value for row, values in rows.items() for column, value in zip(columns, values, strict=True)
+    }
+
+
+_ALL = (
+    Ablation(
+        name="color",
+        title="strength of the colour distortion",
+        cells=_color,
+        source=f"{_V1}, table 1: ImageNet, ResNet-50, linear evaluation; supervised on all labels",
+        conclusion="stronger colour helps SimCLR and harms supervised training; AutoAugment is no match for it",
+        published=_by_cell(
+            {
+                "SimCLR": (59.6, 61.0, 62.6, 63.2, 64.5, 61.1),
+                "supervised": (77.0, 76.7, 76.5, 75.7, 75.4, 77.1),
+            },
+            tuple(_COLORS),
+        ),
+    ),
+    Ablation(
+        name="composition",
+        title="pairs of augmentations of one of the two views",
+        cells=_composition,
+        source=f"{_V1}, section 3.1 and figure 5: ImageNet, ResNet-50, linear evaluation",
+        conclusion="no single one is enough, and crop with colour distortion stands out from all pairs",
+    ),
+    Ablation(
+        name="head",
+        title="projection head, by its kind and output width",
+        cells=_head,
+        source=f"{_V1}, section 4.2 and figure 8: ImageNet, ResNet-50, linear evaluation of h",
+        conclusion="a nonlinear head is better than a linear one and much better than none, whatever its width",
+    ),
+    Ablation(
+        name="layers",
+        title="what the layers before and after the projection head still tell of an image",
+        cells=_layers,
+        source=f"{_V1}, table 3: ImageNet, ResNet-50, linear probes",
+        conclusion="the head throws away what the augmentation does, and h keeps it",
+        published=_by_cell(
+            dict(zip(_CHANGES, ((99.3, 97.4), (67.6, 25.6), (99.5, 59.6), (96.6, 56.3)), strict=True)), ("h", "g(h)")
+        ),
+    ),
+    Ablation(
+        name="batch",
+        title="batch size and length of the training",
+        cells=_batch,
+        source=f"{_V1}, section 5.2, figure 9 and appendix B.1: ImageNet, ResNet-50, linear evaluation",
+        conclusion="larger batches win where the training is short; the longer it is, the less the batch matters",
+    ),
+    Ablation(
+        name="temperature",
+        title="temperature of NT-Xent",
+        cells=_temperature,
+        source=f"{_V1}, section 5.1 and table 5: ImageNet, ResNet-50, linear evaluation",
+        conclusion="with normalised embeddings the right temperature matters; 0.1 on ImageNet, 0.5 on CIFAR-10",
+    ),
+    Ablation(
+        name="labels",
+        title="labels and what is made of them",
+        cells=_labels,
+        source=f"{_V2}, table 1 and section 4: ImageNet, ResNet-50, distilled from ResNet-152 3x with SK",
+        conclusion="the fewer the labels, the more is gained over training from scratch",
+        published={
+            ("linear", "100%"): 71.7,
+            ("finetune", "1%"): 57.9,
+            ("finetune", "10%"): 68.4,
+            ("finetune", "100%"): 76.3,
+            ("distilled", "1%"): 73.9,
+            ("distilled", "10%"): 77.5,
+        },
+    ),
+    Ablation(
+        name="distillation",
+        title="what a student is taught with",
+        cells=_distillation,
+        source=f"{_V2}, table 2: ImageNet, student ResNet-50",
+        conclusion="unlabeled images make the difference, and with them the labels hardly add anything",
+        published=_by_cell(
+            {
+                "labels only": (12.3, 52.0),
+                "distilled on the labelled images": (23.6, 66.2),
+                "distilled with labels and unlabeled images": (69.0, 75.1),
+                "distilled on unlabeled images only": (68.9, 74.3),
+            },
+            ("1%", "10%"),
+        ),
+    ),
+)
+ABLATIONS: dict[str, Ablation] = {ablation.name: ablation for ablation in _ALL}
