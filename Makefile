@@ -60,7 +60,7 @@ docs: $(READY)  ## write what the documentation takes from the code
 	@$(PYTHON) -m pipeline config --markdown > docs/configuration.md
 
 .PHONY: bench
-bench: $(READY) $(BENCH_READY)  ## the trainer's speed beside lightly's: [ONLY=augmentation|step|input|loss ROUNDS=]
+bench: $(READY) $(BENCH_READY)  ## the trainer's speed beside lightly's: [ONLY=augmentation|step|input|loss|memory ROUNDS=]
 	@PYTHONPATH=.:tests $(PYTHON) -m benchmarks $(bench_arguments)
 
 .PHONY: bench-ingestion

@@ -16,11 +16,12 @@ from benchmarks import processes, sections, tables
 from benchmarks.limits import Machine
 from benchmarks.sections import Run, Section
 
-_SECTIONS: dict[str, Callable[..., list[Section]]] = {
+_SECTIONS: dict[str, Callable[..., Section]] = {
     "augmentation": sections.augmentation,
     "step": sections.step,
     "input": sections.files,
     "loss": sections.loss,
+    "memory": sections.memory,
 }
 _LIMITS = {"side": 4096, "mib": 512, "repeats": 5}
 _QUICK_LIMITS = {"side": 64, "mib": 1, "repeats": 1}
@@ -45,14 +46,13 @@ def print_section(
     """
     with tempfile.TemporaryDirectory() as folder:
         arguments = (Path(folder),) if name == "input" else ()
-        parts = _SECTIONS[name](*arguments, quick=quick)
-        machines = _machines({case.cores for part in parts for case in part.cases}, quick=quick, start=start)
-        for part in parts:
-            results = []
-            for case in part.cases:
-                console.print(f"{part.title}: {case.name} ...", markup=False)
-                results.append((case, processes.take_turns(case, rounds=part.rounds or rounds, start=start)))
-            console.print(tables.table(part.title, results, machines))
+        section = _SECTIONS[name](*arguments, quick=quick)
+        machines = _machines({case.cores for case in section.cases}, quick=quick, start=start)
+        results = []
+        for case in section.cases:
+            console.print(f"{section.title}: {case.name} ...", markup=False)
+            results.append((case, processes.take_turns(case, rounds=rounds, start=start)))
+        console.print(tables.table(section.title, results, machines))
     for cores, machine in machines.items():
         console.print(
             f"limits of {cores} cores: {machine.flop_per_s / 1e9:.0f} GFLOP/s, {machine.bytes_per_s / 1e9:.1f} GB/s",

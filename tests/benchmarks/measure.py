@@ -1,6 +1,5 @@
 """What both sides' processes measure by: clocks, memory, threads. Needs the standard library alone."""
 
-import ctypes
 import json
 import sys
 import time
@@ -35,19 +34,19 @@ def _timed(action: Callable[[], object]) -> float:
 
 
 def seconds_and_mib(action: Callable[[], object]) -> Figures:
-    """Of the second call: the first may compile."""
-    action()
+    """Seconds of the second call, since the first may compile, and what both add to the peak of the memory."""
     peak = PeakMemory()
-    peak.start()
+    action()
     return {"seconds": _timed(action), "mib": peak.added_mib()}
 
 
 class PeakMemory:
-    """The most memory that the process held since the start, over what it held then: VmHWM − VmRSS."""
+    """The most memory that the process held since this was made, over what it held then: VmHWM − VmRSS.
 
-    def start(self) -> None:
-        """The peak begins anew."""
-        ctypes.CDLL("libc.so.6").malloc_trim(0)  # what was freed before must not serve later calls unseen
+    To be made before the first call of what is measured: TensorFlow keeps for later calls what it once took.
+    """
+
+    def __init__(self) -> None:
         Path("/proc/self/clear_refs").write_text(_CLEAR_PEAK)
         self._before = _status_kib("VmRSS")
 

@@ -55,7 +55,7 @@ def step(*, batch: int, stage_blocks: list[int], width: int, precision: str, rep
 
 
 def _steps(config: PretrainConfig, images: np.ndarray, *, steps: int) -> Figures:
-    """Seconds and memory of steps on the same images, without the first, which traces."""
+    """Seconds of steps on the same images without the first, which traces; memory from building the network on."""
     batch = {
         "image": images,
         "key": tf.range(len(images), dtype=tf.int64),
@@ -63,12 +63,6 @@ def _steps(config: PretrainConfig, images: np.ndarray, *, steps: int) -> Figures
         "size": tf.tile([images.shape[1:3]], [len(images), 1]),
     }
     batches, ends, peak = tf.data.Dataset.from_tensors(batch).repeat(), [], measure.PeakMemory()
-
-    def watch(done: int, _: object) -> None:
-        if done == 1:
-            peak.start()
-        ends.append(time.perf_counter())
-
     with stages.building(config.compute):
         encoder = resnet.build_encoder(config.encoder, size_px=images.shape[1], seed=_SEED)
         head = heads.projection_head(config.head, input_dim=encoder.output_shape[-1], seed=_SEED)
@@ -82,7 +76,7 @@ def _steps(config: PretrainConfig, images: np.ndarray, *, steps: int) -> Figures
             total_steps=steps,
             steps_per_epoch=steps,
             batch_size=len(images),
-            watch=watch,
+            watch=lambda *_: ends.append(time.perf_counter()),
         )
     seconds = median(end - start for start, end in itertools.pairwise(ends))
     return {"seconds": seconds, "mib": peak.added_mib()}

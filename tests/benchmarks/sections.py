@@ -12,6 +12,7 @@ LIGHTLY = "lightly"
 _DIM = 128
 _BLOCK_ROWS = 512
 _CHUNK = 64
+_WHOLE_BATCHES = (256, 1024)  # 4,096 at once would take about 12 GB
 _RESNET_18 = {"stage_blocks": [2, 2, 2, 2], "width": 64}
 _SMALL_NETWORK = {"stage_blocks": [1, 1, 1, 1], "width": 16}  # the trainer's default network
 _TINY_NETWORK = {"stage_blocks": [1], "width": 4}
@@ -61,15 +62,13 @@ class Section:
     Attributes:
         title: of the table.
         cases: its rows, in order.
-        rounds: how often each run is made; None: as often as asked for.
     """
 
     title: str
     cases: list[Case]
-    rounds: int | None = None
 
 
-def augmentation(*, quick: bool = False) -> list[Section]:
+def augmentation(*, quick: bool = False) -> Section:
     """Two views of decoded images, on one core."""
     cases = []
     for size_px, image_px, batch in ((32, (32, 32), 256), (224, pictures.PHOTO_PX, 32)):
@@ -77,10 +76,10 @@ def augmentation(*, quick: bool = False) -> list[Section]:
         runs = _both("augmentation", sizes | {"repeats": 1 if quick else 5})
         needs = limits.two_views(**sizes, image_px=image_px)
         cases.append(Case(f"{_by(image_px)} → {size_px} px", sizes["batch"], needs, runs, cores=1))
-    return [Section("two views of decoded images, one core", cases)]
+    return Section("two views of decoded images, one core", cases)
 
 
-def step(*, quick: bool = False) -> list[Section]:
+def step(*, quick: bool = False) -> Section:
     """One training step of a ResNet-18 with the stem for small images, 32 px."""
     network = _TINY_NETWORK if quick else _RESNET_18
     cases = []
@@ -89,7 +88,7 @@ def step(*, quick: bool = False) -> list[Section]:
         runs = _both("step", sizes | {"repeats": repeats})
         needs = limits.training_step(**sizes, size_px=pictures.SMALL_PX)
         cases.append(Case(f"{precision}, B {batch}", batch, needs, runs))
-    return [Section("one training step, ResNet-18 at 32 px", cases)]
+    return Section("one training step, ResNet-18 at 32 px", cases)
 
 
 def _step_sizes() -> list[tuple[str, int, int]]:
@@ -103,7 +102,7 @@ def _cpu_flags() -> list[str]:
     return Path("/proc/cpuinfo").read_text().split()
 
 
-def files(folder: Path, *, quick: bool = False) -> list[Section]:
+def files(folder: Path, *, quick: bool = False) -> Section:
     """From files on disk to steps of the small network; writes the files into `folder`."""
     pngs, jpegs = folder / "png", folder / "jpeg"
     pictures.write_jpegs(jpegs, 4 if quick else 256)
@@ -116,7 +115,7 @@ def files(folder: Path, *, quick: bool = False) -> list[Section]:
             _files_case("PNG 32 x 32 → 32 px", pngs, batch=256, size_px=32),
             _files_case(jpeg, jpegs, batch=64, size_px=64),
         ]
-    return [Section("from files to steps, small network", cases)]
+    return Section("from files to steps, small network", cases)
 
 
 def _files_case(name: str, folder: Path, *, batch: int, size_px: int, quick: bool = False) -> Case:
@@ -131,8 +130,8 @@ def _files_case(name: str, folder: Path, *, batch: int, size_px: int, quick: boo
     return Case(f"{name}, B {batch}", batch, needs, tuple(runs[1:] if quick else runs))
 
 
-def loss(*, quick: bool = False) -> list[Section]:
-    """NT-Xent with its gradient, and the memory of cached gradients."""
+def loss(*, quick: bool = False) -> Section:
+    """NT-Xent with its gradient: ours, one that keeps every matrix, and lightly's."""
     cases = []
     for rows in (64,) if quick else (1024, 4096, 16384):
         sizes = {"rows": rows, "dim": _DIM}
@@ -143,18 +142,19 @@ def loss(*, quick: bool = False) -> list[Section]:
             Run(LIGHTLY, "theirs", "loss", sizes),
         )
         cases.append(Case(f"{rows} rows", 0, limits.nt_xent(**sizes), runs))
-    return [Section("NT-Xent and its gradient, 128 dimensions", cases), _cached(quick=quick)]
+    return Section("NT-Xent and its gradient, 128 dimensions", cases)
 
 
-def _cached(*, quick: bool) -> Section:
+def memory(*, quick: bool = False) -> Section:
+    """Cached gradients: the memory of a step whose batch goes through in chunks of one size."""
     cases, network = [], _TINY_NETWORK if quick else _SMALL_NETWORK
     for batch in (64,) if quick else (256, 1024, 4096):
         sizes = network | {"batch": batch, "block_rows": _BLOCK_ROWS}
         chunked = Run(f"chunks of {_CHUNK}", "ours", "cached", sizes | {"chunk": _CHUNK})
         whole = Run("whole", "ours", "cached", sizes | {"chunk": None})
         needs = limits.training_step(**network, batch=batch, size_px=pictures.SMALL_PX, precision="float32")
-        cases.append(Case(f"B {batch}", batch, needs, (chunked,) if quick else (chunked, whole)))
-    return Section("cached gradients, small network at 32 px", cases, rounds=1)
+        cases.append(Case(f"B {batch}", batch, needs, (chunked, whole) if batch in _WHOLE_BATCHES else (chunked,)))
+    return Section("cached gradients, small network at 32 px", cases)
 
 
 def _both(task: str, settings: dict[str, Any]) -> tuple[Run, ...]:
