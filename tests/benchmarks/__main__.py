@@ -47,6 +47,7 @@ def print_section(
     with tempfile.TemporaryDirectory() as folder:
         arguments = (Path(folder),) if name == "input" else ()
         section = _SECTIONS[name](*arguments, quick=quick)
+        rounds = min(rounds, section.max_rounds or rounds)
         machines = _machines({case.cores for case in section.cases}, quick=quick, start=start)
         results = []
         for case in section.cases:

@@ -62,10 +62,12 @@ class Section:
     Attributes:
         title: of the table.
         cases: its rows, in order.
+        max_rounds: where more tell nothing new.
     """
 
     title: str
     cases: list[Case]
+    max_rounds: int | None = None
 
 
 def augmentation(*, quick: bool = False) -> Section:
@@ -154,7 +156,7 @@ def memory(*, quick: bool = False) -> Section:
         whole = Run("whole", "ours", "cached", sizes | {"chunk": None})
         needs = limits.training_step(**network, batch=batch, size_px=pictures.SMALL_PX, precision="float32")
         cases.append(Case(f"B {batch}", batch, needs, (chunked, whole) if batch in _WHOLE_BATCHES else (chunked,)))
-    return Section("cached gradients, small network at 32 px", cases)
+    return Section("cached gradients, small network at 32 px", cases, max_rounds=1)
 
 
 def _both(task: str, settings: dict[str, Any]) -> tuple[Run, ...]:

@@ -74,6 +74,17 @@ def test_sides_take_turns_and_the_second_round_goes_backwards():
     assert [figures["seconds"] for figures in found["ours"]] == [1, 4, 5]
 
 
+def test_memory_is_measured_once_however_many_rounds_are_asked_for():
+    started = []
+
+    def start(run, cores):
+        started.append(run.task)
+        return {"flop_per_s": 1.0, "bytes_per_s": 1.0} if run.task == "machine" else {"seconds": 1.0}
+
+    print_section("memory", Console(file=io.StringIO()), rounds=3, quick=True, start=start)
+    assert started == ["machine", "cached"]
+
+
 def test_row_shows_medians_spreads_ratios_within_rounds_and_both_limits():
     found = {
         "ours": [{"seconds": seconds} for seconds in (1.0, 2.0, 4.0)],
