@@ -1,23 +1,22 @@
-"""Random views of an image, as in SimCLR (arXiv 2002.05709, appendix A).
+"""Random views of an image, as in SimCLR (arXiv 2002.05709, appendix A and figure 4).
 
-Order: random resized crop → horizontal flip → colour jitter → grayscale → clip → Gaussian blur. Every op is
-computed for the whole batch with one random draw per image, stateless: a view is a pure function of run seed,
-epoch, example key and view index.
+Order: random resized crop → horizontal flip → quarter turn → colour jitter → grayscale → clip → Gaussian blur →
+Sobel → noise → cutout, or AutoAugment after the flip. Every op is computed for the whole batch with random draws for
+each image, stateless: a view is a pure function of run seed, epoch, example key and view index. Draws are the same to
+the bit in eager mode, in a graph and under XLA; pixels may differ by a rounding, since XLA joins products and sums.
 
-Shapes: B images, H×W the canvas they are stored on, S the side of a view, K the blur kernel's length.
+Shapes: B images, H×W the canvas they are stored on, S the side of a view.
 """
 
 import math
+from collections.abc import Callable
 
 import tensorflow as tf
 
-from trainer import prng
+from trainer import autoaugment, color, filters, geometry, prng
 from trainer.config import AugmentConfig, CropConfig
 
-_CROP_CANDIDATES = 10  # as torchvision and the reference draw them before they fall back to the whole image
-_LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
-_BLUR_SIGMA_PX = (0.1, 2.0)  # 2002.05709, appendix A
-_STREAM_CROP, _STREAM_FLIP, _STREAM_JITTER, _STREAM_ORDER, _STREAM_GRAY, _STREAM_BLUR = range(6)
+_CHUNK_PX = 2**18  # pixels of the views that are made at once on a CPU: what they need then stays in its cache
 
 
 def two_views(
@@ -28,6 +27,7 @@ def two_views(
     epoch: tf.Tensor,
     config: AugmentConfig,
     sizes: tf.Tensor | None = None,
+    by_taps: bool = True,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Two independent random views of each image.
 
@@ -35,16 +35,21 @@ def two_views(
         images: [B, H, W, 3] uint8, or float in [0, 1].
         keys: [B] int64, a hash of each example's key.
         seed: of the run.
-        epoch: scalar integer; another epoch gives other views.
+        epoch: scalar or [B] integer; another epoch gives other views.
         config: strengths and switches.
         sizes: [B, 2] int32 true height and width where images are padded to a common canvas; None: all of it.
+        by_taps: how crops are resampled: by taps, best on a CPU, or by matrices, best elsewhere. The views are the
+            same to a rounding; see `geometry.resample`.
 
     Returns:
         Two [B, S, S, 3] float32 tensors in [0, 1].
+
+    Raises:
+        ValueError: the size of a view is left to the images, and their shape is unknown.
     """
-    return tuple(
-        _view(images, prng.view_keys(keys, seed=seed, epoch=epoch, view=view), config, sizes) for view in (0, 1)
-    )
+    bare = AugmentConfig(crop=config.crop, jitter_strength=0.0, grayscale_probability=0.0)
+    configs = (config, bare if config.one_sided else config)
+    return _views(images, keys, configs, seed=seed, epoch=epoch, sizes=sizes, by_taps=by_taps)
 
 
 def one_view(
@@ -55,153 +60,81 @@ def one_view(
     epoch: tf.Tensor,
     config: AugmentConfig,
     sizes: tf.Tensor | None = None,
+    by_taps: bool = True,
 ) -> tf.Tensor:
-    """One random view of each image, for training on labels; see `two_views`, whose first view it is."""
-    return _view(images, prng.view_keys(keys, seed=seed, epoch=epoch, view=0), config, sizes)
+    """One random view of each image, the first of `two_views`: the augmentation of training on labels."""
+    return _views(images, keys, (config,), seed=seed, epoch=epoch, sizes=sizes, by_taps=by_taps)[0]
 
 
-def crop_and_flip(
+def _views(
     images: tf.Tensor,
     keys: tf.Tensor,
+    configs: tuple[AugmentConfig, ...],
     *,
     seed: int,
     epoch: tf.Tensor,
-    config: CropConfig,
-    sizes: tf.Tensor | None = None,
+    sizes: tf.Tensor | None,
+    by_taps: bool,
+) -> tuple[tf.Tensor, ...]:
+    """A view of each image for each configuration."""
+    if sizes is None:
+        sizes = tf.broadcast_to(tf.shape(images)[1:3], [tf.shape(images)[0], 2])
+    view_keys = [prng.view_keys(keys, seed=seed, epoch=epoch, view=view) for view in range(len(configs))]
+    side = _side(images, configs[0].crop)
+
+    def make(inputs: tuple[tf.Tensor, ...]) -> tuple[tf.Tensor, ...]:
+        images, sizes, *view_keys = inputs
+        pairs = zip(view_keys, configs, strict=True)
+        return tuple(_view(images, keys, sizes, config, side=side, by_taps=by_taps) for keys, config in pairs)
+
+    inputs = (images, sizes, *view_keys)
+    return _in_chunks(make, inputs, side=side) if by_taps else make(inputs)
+
+
+def _side(images: tf.Tensor, crop: CropConfig) -> int:
+    side = crop.size_px or images.shape[1:3].as_list()
+    if isinstance(side, int):
+        return side
+    if None in side:
+        raise ValueError(f"crop.size_px is null and the images' shape is {images.shape}: set crop.size_px")
+    return min(side)
+
+
+def _in_chunks(make: Callable, inputs: tuple[tf.Tensor, ...], *, side: int) -> tuple[tf.Tensor, ...]:
+    """Makes the views of some images at a time, of the divisor of the batch that is nearest to what fits."""
+    batch_size = inputs[0].shape[0]
+    if batch_size is None or batch_size * side**2 <= _CHUNK_PX:
+        return make(inputs)
+    divisors = [n for n in range(1, batch_size + 1) if batch_size % n == 0]
+    chunk_size = min(divisors, key=lambda n: abs(math.log(n * side**2 / _CHUNK_PX)))
+    chunks = tuple(tf.reshape(x, [-1, chunk_size, *x.shape[1:]]) for x in inputs)
+    _, _, *view_keys = inputs
+    views = tf.map_fn(make, chunks, fn_output_signature=(tf.float32,) * len(view_keys))
+    return tuple(tf.reshape(view, [batch_size, side, side, 3]) for view in views)
+
+
+def _view(
+    images: tf.Tensor, keys: tf.Tensor, sizes: tf.Tensor, config: AugmentConfig, *, side: int, by_taps: bool
 ) -> tf.Tensor:
-    """The augmentation of linear evaluation, fine-tuning and supervised training; see `two_views`."""
-    view_keys = prng.view_keys(keys, seed=seed, epoch=epoch, view=0)
-    return _crop_and_flip(_as_float(images), view_keys, config, sizes)
+    x = geometry.crop_and_flip(images, keys, sizes, config.crop, side=side, by_taps=by_taps)
+    x = autoaugment.policy(x, keys) if config.policy == "autoaugment" else _simclr(x, keys, config)
+    return tf.transpose(x, [0, 2, 3, 1])
 
 
-def _view(images: tf.Tensor, keys: tf.Tensor, config: AugmentConfig, sizes: tf.Tensor | None) -> tf.Tensor:
-    x = _crop_and_flip(_as_float(images), keys, config.crop, sizes)
+def _simclr(x: tf.Tensor, keys: tf.Tensor, config: AugmentConfig) -> tf.Tensor:
+    if config.rotate_probability > 0:
+        x = geometry.quarter_turns(x, keys, probability=config.rotate_probability)
     if config.jitter_strength > 0:
-        x = _color_jitter(x, keys, config)
+        x = color.jitter(x, keys, config)
     if config.grayscale_probability > 0:
-        chosen = prng.uniform(keys, count=1, stream=_STREAM_GRAY) < config.grayscale_probability
-        x = tf.where(chosen[:, :, None, None], _luma(x), x)
+        x = color.grayscale(x, keys, probability=config.grayscale_probability)
     x = tf.clip_by_value(x, 0.0, 1.0)  # hue and luma can leave the interval by a rounding
     if config.blur_probability > 0:
-        x = _gaussian_blur(x, keys, config)
+        x = filters.blur(x, keys, probability=config.blur_probability, max_sigma_px=config.blur_max_sigma_px)
+    if config.sobel_probability > 0:
+        x = filters.sobel(x, keys, probability=config.sobel_probability)
+    if config.noise_probability > 0:
+        x = filters.noise(x, keys, probability=config.noise_probability, max_sigma=config.noise_max_sigma)
+    if config.cutout_probability > 0:
+        x = geometry.cutout(x, keys, probability=config.cutout_probability, share_of_side=config.cutout_side)
     return x
-
-
-def _as_float(images: tf.Tensor) -> tf.Tensor:
-    if images.dtype == tf.uint8:
-        return tf.cast(images, tf.float32) / 255.0
-    return tf.cast(images, tf.float32)
-
-
-def _crop_and_flip(x: tf.Tensor, keys: tf.Tensor, config: CropConfig, sizes: tf.Tensor | None) -> tf.Tensor:
-    if sizes is None:
-        sizes = tf.broadcast_to(tf.shape(x)[1:3], [tf.shape(x)[0], 2])
-    top, left, height, width = _crop_boxes(keys, tf.cast(sizes, tf.float32), config)
-    flip = prng.uniform(keys, count=1, stream=_STREAM_FLIP)[:, 0] < 0.5
-    # A mirrored box is a box with its left edge on the right and a negative width.
-    left, width = tf.where(flip, left + width, left), tf.where(flip, -width, width)
-    rows = resampling_matrix(top, height, canvas=tf.shape(x)[1], side=config.size_px)
-    columns = resampling_matrix(left, width, canvas=tf.shape(x)[2], side=config.size_px)
-    x = tf.einsum("bsh,bhwc->bswc", rows, x)
-    return tf.clip_by_value(tf.einsum("btw,bswc->bstc", columns, x), 0.0, 1.0)
-
-
-def _crop_boxes(keys: tf.Tensor, sizes: tf.Tensor, config: CropConfig) -> tuple[tf.Tensor, ...]:
-    """First of ten boxes (area uniform, aspect log-uniform) that fits, else the largest centred one."""
-    draws = prng.uniform(keys, count=4 * _CROP_CANDIDATES, stream=_STREAM_CROP)
-    draw_area, draw_aspect, draw_top, draw_left = tf.unstack(tf.reshape(draws, [-1, 4, _CROP_CANDIDATES]), axis=1)
-    image_height, image_width = sizes[:, :1], sizes[:, 1:]
-    area = (config.min_area + (config.max_area - config.min_area) * draw_area) * image_height * image_width
-    log_aspect = math.log(config.max_aspect)
-    aspect = tf.exp(log_aspect * (2.0 * draw_aspect - 1.0))
-    width, height = tf.sqrt(area * aspect), tf.sqrt(area / aspect)
-    fits = (width <= image_width) & (height <= image_height)
-    first = tf.argmax(tf.cast(fits, tf.int32), axis=1)
-    width, height, draw_top, draw_left = (
-        tf.gather(v, first, axis=1, batch_dims=1) for v in (width, height, draw_top, draw_left)
-    )
-    none_fits = ~tf.reduce_any(fits, axis=1)
-    width = tf.where(none_fits, tf.minimum(sizes[:, 1], sizes[:, 0] * config.max_aspect), width)
-    height = tf.where(none_fits, tf.minimum(sizes[:, 0], sizes[:, 1] * config.max_aspect), height)
-    draw_top, draw_left = tf.where(none_fits, 0.5, draw_top), tf.where(none_fits, 0.5, draw_left)
-    return draw_top * (sizes[:, 0] - height), draw_left * (sizes[:, 1] - width), height, width
-
-
-def resampling_matrix(start: tf.Tensor, length: tf.Tensor, *, canvas: tf.Tensor, side: int) -> tf.Tensor:
-    """Antialiased bilinear resampling of an interval of pixels as a matrix, one for each image.
-
-    A triangle filter as wide as one output pixel (at least one input pixel), as `tf.image.resize` with
-    `antialias=True`. It is compilable by XLA, where the image op is not.
-
-    Args:
-        start: [B] float32, where the interval begins, in pixels from the canvas' edge.
-        length: [B] float32; negative for a mirrored interval that runs backwards from `start`.
-        canvas: number of pixels on the canvas along this axis.
-        side: number of output pixels.
-
-    Returns:
-        [B, side, canvas] float32; each row sums to 1 and is zero outside the interval.
-    """
-    scale = length / side
-    centers = start[:, None] + (tf.range(side, dtype=tf.float32)[None] + 0.5) * scale[:, None]
-    pixels = tf.range(canvas, dtype=tf.float32) + 0.5
-    radius = tf.maximum(tf.abs(scale), 1.0)[:, None, None]
-    weights = tf.nn.relu(1.0 - tf.abs(pixels[None, None] - centers[:, :, None]) / radius)
-    low, high = tf.minimum(start, start + length), tf.maximum(start, start + length)
-    inside = (pixels[None] > low[:, None] - 0.5) & (pixels[None] < high[:, None] + 0.5)
-    weights = weights * tf.cast(inside, tf.float32)[:, None]
-    return weights / tf.reduce_sum(weights, axis=-1, keepdims=True)
-
-
-def _color_jitter(x: tf.Tensor, keys: tf.Tensor, config: AugmentConfig) -> tf.Tensor:
-    """Brightness, contrast, saturation and hue in a random order for each image, clipped after each."""
-    draws = prng.uniform(keys, count=5, stream=_STREAM_JITTER)
-    spread = 0.8 * config.jitter_strength * (2.0 * draws[:, :3] - 1.0)
-    factors = tf.unstack((1.0 + spread)[:, :, None, None, None], axis=1)
-    hue_shift = (0.2 * config.jitter_strength * (2.0 * draws[:, 3] - 1.0))[:, None, None]
-    order = tf.argsort(prng.uniform(keys, count=4, stream=_STREAM_ORDER), axis=1)
-    jittered = x
-    for position in range(4):
-        op = order[:, position][:, None, None, None]
-        luma = _luma(jittered)
-        mean = tf.reduce_mean(luma, axis=[1, 2], keepdims=True)
-        # Each of the three blends the image with a duller one: black, its mean gray, its own gray.
-        dull = tf.where(op == 0, 0.0, tf.where(op == 1, mean, luma))
-        factor = tf.where(op == 0, factors[0], tf.where(op == 1, factors[1], factors[2]))
-        blended = tf.clip_by_value(dull + factor * (jittered - dull), 0.0, 1.0)
-        jittered = tf.where(op == 3, _shift_hue(jittered, hue_shift), blended)
-    chosen = draws[:, 4] < config.jitter_probability
-    return tf.where(chosen[:, None, None, None], jittered, x)
-
-
-def _shift_hue(x: tf.Tensor, shift: tf.Tensor) -> tf.Tensor:
-    hsv = tf.image.rgb_to_hsv(x)
-    hue = tf.math.floormod(hsv[..., 0] + shift, 1.0)
-    return tf.image.hsv_to_rgb(tf.stack([hue, hsv[..., 1], hsv[..., 2]], axis=-1))
-
-
-def _luma(x: tf.Tensor) -> tf.Tensor:
-    return tf.reduce_sum(x * tf.constant(_LUMA), axis=-1, keepdims=True)
-
-
-def _gaussian_blur(x: tf.Tensor, keys: tf.Tensor, config: AugmentConfig) -> tf.Tensor:
-    """Blur with σ ~ U(0.1, 2.0) px for each image, as two banded matrices; edges are mirrored."""
-    draws = prng.uniform(keys, count=2, stream=_STREAM_BLUR)
-    low, high = _BLUR_SIGMA_PX
-    sigma = low + (high - low) * draws[:, 0]
-    side = x.shape[1]
-    matrix = _blur_matrix(sigma, side=side, radius=max(side // 20, 1))
-    blurred = tf.einsum("bsh,bhwc->bswc", matrix, x)
-    blurred = tf.einsum("btw,bswc->bstc", matrix, blurred)
-    chosen = draws[:, 1] < config.blur_probability
-    return tf.where(chosen[:, None, None, None], blurred, x)
-
-
-def _blur_matrix(sigma: tf.Tensor, *, side: int, radius: int) -> tf.Tensor:
-    offsets = tf.range(-radius, radius + 1)
-    kernel = tf.exp(-0.5 * tf.square(tf.cast(offsets, tf.float32)[None] / sigma[:, None]))
-    kernel = kernel / tf.reduce_sum(kernel, axis=1, keepdims=True)
-    sources = tf.range(side)[:, None] + offsets[None]
-    sources = tf.abs(sources)
-    sources = tf.where(sources >= side, 2 * (side - 1) - sources, sources)
-    return tf.einsum("bk,skh->bsh", kernel, tf.one_hot(sources, side))

@@ -9,16 +9,19 @@ from typing import Any
 
 import tensorflow as tf
 
+from trainer.config import Settings
 from trainer.history import History
 
 # Settings of a training that may change on the way: they move no weight, but for the rounding of another device.
 FREE_SETTINGS = (
     "checkpoint_every_steps",
     "kept_checkpoints",
+    "diagnostics",
     "compute.strategy",
     "compute.tpu",
     "compute.jit_compile",
 )
+_EVERY_STEPS = 100  # where a configuration does not say it
 _ABSENT = "absent"
 _LOGGER = logging.getLogger(__name__)
 
@@ -41,6 +44,18 @@ class Saving:
     identity: Mapping[str, Any] | None = None
 
 
+def saving_of(
+    directory: str | None, config: Settings, *, every_steps: int = _EVERY_STEPS, kept: int = 1, **more: Any
+) -> Saving | None:
+    """How a training is saved whose identity is its settings and whatever else decides its weights, by name.
+
+    None where there is no directory.
+    """
+    if directory is None:
+        return None
+    return Saving(directory, every_steps=every_steps, kept=kept, identity=config.model_dump(mode="json") | more)
+
+
 class Checkpoints:
     """The state of a training on disk: what is tracked, the steps done, and the history.
 
@@ -57,6 +72,8 @@ class Checkpoints:
         self._saving = saving
         self._step = tf.Variable(0, dtype=tf.int64, trainable=False)
         self._checkpoint = tf.train.Checkpoint(step=self._step, **trackables)
+        # Made here and not at the first save, which only the chief does: workers make each variable together.
+        _ = self._checkpoint.save_counter
         tf.io.gfile.makedirs(saving.directory)
         self._manager = tf.train.CheckpointManager(self._checkpoint, saving.directory, max_to_keep=saving.kept)
         self._saved_step = 0
@@ -85,7 +102,7 @@ class Checkpoints:
                 ) from error
             else:
                 self._write_identity()
-                self._saved_step = int(self._step)
+                self._saved_step = int(tf.convert_to_tensor(self._step))
                 history.read(self._path("history.csv"), last_step=self._saved_step)
                 return self._saved_step
         raise ValueError(
@@ -110,6 +127,7 @@ class Checkpoints:
             # Reading a variable may take all workers: each of them saves, and only the chief's files are kept.
             with tempfile.TemporaryDirectory() as unused:
                 self._checkpoint.write(tf.io.gfile.join(unused, "unused"))
+        _wait_for_all_workers()
         self._saved_step = done
 
     def _path(self, name: str) -> str:
@@ -160,6 +178,13 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
         else:
             flat[prefix + name] = json.dumps(value, ensure_ascii=False)
     return flat
+
+
+def _wait_for_all_workers() -> None:
+    """No worker looks for a checkpoint, or ends, before the chief has written it."""
+    strategy = tf.distribute.get_strategy()
+    if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        strategy.reduce(tf.distribute.ReduceOp.SUM, strategy.run(lambda: tf.ones([])), axis=None)
 
 
 def _is_chief() -> bool:

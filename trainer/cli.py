@@ -3,7 +3,8 @@
 import functools
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from rich.table import Table
 from trainer.config import PRESETS, ConfigError, MethodConfig, dump, load
 
 if TYPE_CHECKING:
+    from trainer.loop import Report
     from trainer.sources import ExampleFiles
 
 _EXIT_CONFIG, _EXIT_DATA = 2, 3
@@ -73,26 +75,26 @@ def config(config: MethodConfig) -> None:
 
 @_command
 @_images
+@click.option("--labeled", metavar="PATH", help="Images with labels by which the training is watched, no more.")
 @_output
-def pretrain(config: MethodConfig, images: str, output: str) -> None:
+def pretrain(config: MethodConfig, images: str, labeled: str | None, output: str) -> None:
     """Pretrain an encoder without labels; goes on from its checkpoint if it was stopped."""
-    from trainer import console, export, loop, stages
+    from trainer import export, stages
 
-    files = _open(images, config.pretrain.augment.crop.size_px)
-    try:
-        with console.progress("pretraining", _CONSOLE) as report:
-            pretrained = stages.pretrain(
-                config.pretrain,
-                files,
-                seed=config.seed,
-                checkpoint_dir=os.path.join(output, "checkpoints"),
-                log_dir=os.path.join(output, "tensorboard"),
-                report=report,
-            )
-    except loop.PreemptedError as error:
-        click.echo(error)
-        return
+    size_px = config.pretrain.augment.crop.size_px
+    files = _open(images, size_px)
+    with _training("pretraining") as report:
+        pretrained = stages.pretrain(
+            config.pretrain,
+            files,
+            seed=config.seed,
+            checkpoint_dir=_checkpoints(output),
+            log_dir=os.path.join(output, "tensorboard"),
+            report=report,
+            labeled=_open_labeled(labeled, size_px or files.short_side_px) if labeled else None,
+        )
     pretrained.history.write(os.path.join(output, "history.csv"))
+    pretrained.diagnostics.write(os.path.join(output, "diagnostics.csv"))
     export.save_encoder(pretrained.encoder, config.pretrain.encoder, output)
     export.save_head(pretrained.head, config.pretrain.head, output)
     click.echo(f"encoder: {output}")
@@ -141,8 +143,11 @@ def probe(config: MethodConfig, model: str, labeled: str, test: str) -> None:
 @click.option("--test", metavar="PATH", help="Images with labels that only score.")
 @_output
 def finetune(config: MethodConfig, model: str | None, labeled: str, test: str | None, output: str) -> None:
-    """Fine-tune an encoder on labels, or train the same network from scratch: the supervised baseline."""
-    from trainer import console, export, probes, stages
+    """Fine-tune an encoder on labels, or train the same network from scratch: the supervised baseline.
+
+    Goes on from its checkpoint if it was stopped.
+    """
+    from trainer import export, probes, stages
 
     settings = config.finetune if model else config.supervised
     encoder, head, head_config, encoder_config = None, None, None, config.pretrain.encoder
@@ -152,7 +157,7 @@ def finetune(config: MethodConfig, model: str | None, labeled: str, test: str | 
             head, head_config = export.load_head(model)
     size_px = encoder.input_shape[1] if encoder else settings.augment.crop.size_px
     files = _open_labeled(labeled, size_px)
-    with console.progress("fine-tuning" if model else "supervised", _CONSOLE) as report:
+    with _training("fine-tuning" if model else "supervised") as report:
         classifier = stages.train_classifier(
             settings,
             files,
@@ -162,6 +167,7 @@ def finetune(config: MethodConfig, model: str | None, labeled: str, test: str | 
             n_classes=len(files.classes),
             pretrained=encoder,
             pretrained_head=head,
+            checkpoint_dir=_checkpoints(output),
             report=report,
         )
     export.save_classifier(
@@ -185,16 +191,20 @@ def finetune(config: MethodConfig, model: str | None, labeled: str, test: str | 
 @click.option("--test", metavar="PATH", help="Images with labels that only score.")
 @_output
 def distill(config: MethodConfig, teacher: str, images: str, test: str | None, output: str) -> None:
-    """Train a student on a teacher's predictions for images without labels."""
-    from trainer import console, export, probes, stages
+    """Train a student on a teacher's predictions for images without labels.
+
+    Goes on from its checkpoint if it was stopped.
+    """
+    from trainer import export, probes, stages
 
     taught_by, _, classes = export.load_classifier(teacher)
-    with console.progress("distillation", _CONSOLE) as report:
+    with _training("distillation") as report:
         distilled = stages.distill(
             config.distill,
             _open(images, taught_by.input_shape[1]),
             seed=config.seed,
             teacher=taught_by,
+            checkpoint_dir=_checkpoints(output),
             report=report,
         )
     export.save_classifier(distilled.model, output, encoder=config.distill.student, classes=classes)
@@ -216,6 +226,42 @@ def embed(config: MethodConfig, model: str, images: str, output: str) -> None:
     size_px = encoder.input_shape[1]
     n_rows = embeddings.write_parquet(encoder, _open(images, size_px), output, size_px=size_px)
     click.echo(f"{n_rows} embeddings: {output}")
+
+
+@_command
+@click.option("--model", required=True, metavar="DIR", help="What `pretrain`, `finetune` or `distill` wrote.")
+@click.option(
+    "--output",
+    required=True,
+    metavar="PATH",
+    help="A file that ends in .safetensors or .npz for the weights alone, or the folder of a SavedModel.",
+)
+def export(config: MethodConfig, model: str, output: str) -> None:
+    """Write an encoder or a classifier as a SavedModel that takes encoded images, or its weights as plain arrays."""
+    from trainer import export, weights
+
+    if Path(output).suffix in weights.SUFFIXES:
+        weights.save({"": export.load_network(model)[0]}, output)
+    else:
+        export.save_for_serving(model, output)
+    click.echo(f"exported: {output}")
+
+
+@contextmanager
+def _training(stage: str) -> "Iterator[Report]":
+    """Draws the progress of a training; one that SIGTERM stopped ends the command in good order."""
+    from trainer import console, loop
+
+    try:
+        with console.progress(stage, _CONSOLE) as report:
+            yield report
+    except loop.PreemptedError as error:
+        click.echo(error)
+        sys.exit()
+
+
+def _checkpoints(output: str) -> str:
+    return os.path.join(output, "checkpoints")
 
 
 def _open(path: str, size_px: int | None) -> "ExampleFiles":

@@ -118,6 +118,13 @@ def replicas() -> int:
     return tf.distribute.get_strategy().num_replicas_in_sync
 
 
+def on_cpus() -> bool:
+    """Whether the replicas of the current strategy compute on CPUs, and not on GPUs or TPUs."""
+    if not tf.distribute.has_strategy():
+        return not tf.config.list_logical_devices("GPU")
+    return all("CPU" in device.upper() for device in tf.distribute.get_strategy().extended.worker_devices)
+
+
 def replica_id() -> int | tf.Tensor:
     """Number of the replica that runs the current function, in [0, R)."""
     return 0 if replicas() == 1 else _context().replica_id_in_sync_group

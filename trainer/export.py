@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -214,6 +214,52 @@ def load_classifier(path: str) -> tuple[tf_keras.Model, EncoderConfig, tuple[str
     model = heads.classifier_on(encoder, n_classes=len(classes), kept=kept)
     weights.load({"": model}, _extra(path, _CLASSIFIER))
     return model, config, classes
+
+
+def load_network(path: str) -> tuple[tf_keras.Model, tuple[str, ...]]:
+    """Reads what `save_classifier` or `save_encoder` wrote: the model, and its classes if it has any.
+
+    Raises:
+        ValueError: neither is there, or the weights do not fit the described network.
+    """
+    if tf.io.gfile.exists(_extra(path, _CLASSIFIER_CONFIG)):
+        model, _, classes = load_classifier(path)
+        return model, classes
+    if tf.io.gfile.exists(_extra(path, _ENCODER_CONFIG)):
+        return load_encoder(path)[0], ()
+    raise ValueError(
+        f"{path} holds neither an encoder nor a classifier: "
+        "give a folder that `pretrain`, `finetune` or `distill` wrote"
+    )
+
+
+def save_for_serving(path: str, output: str) -> None:
+    """Writes what the trainer left in a folder as a SavedModel, behind the preprocessing of image folders.
+
+    Args:
+        path: as of `load_network`.
+        output: folder of the SavedModel.
+
+    Raises:
+        ValueError: as of `load_network`.
+    """
+    model, classes = load_network(path)
+    preprocessing = folder_preprocessing(size_px=model.input_shape[1])
+    if classes:
+        save_served(ServedClassifier(model, preprocessing, classes=classes), output)
+        save_classes(classes, output)
+    else:
+        save_served(ServedEncoder(model, preprocessing), output)
+
+
+def folder_preprocessing(*, size_px: int) -> Callable[[dict[str, tf.Tensor]], dict[str, tf.Tensor]]:
+    """What happens to the images of a folder before their view is made, for `ServedEncoder`."""
+
+    def preprocess(features: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        encoded = tf.reshape(features["image_bytes"], [-1])
+        return {"image": images.canonical_png(encoded, short_side_px=tf.constant(size_px))}
+
+    return preprocess
 
 
 def _extra(path: str, name: str) -> str:

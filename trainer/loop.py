@@ -130,7 +130,7 @@ def train(
         total_steps: where the training ends.
         steps_per_epoch: for the history's epoch column.
         batch_size: images a step over all replicas, for the speed.
-        jit_compile: compile the step with XLA; on a TPU it always is, on several other replicas it cannot be.
+        jit_compile: compile the step with XLA; a TPU's strategy does it anyway.
         saving: where and how often checkpoints are made; None makes none.
         log_dir: of TensorBoard; None writes none.
         report: called at each logged step.
@@ -143,8 +143,7 @@ def train(
     Raises:
         FloatingPointError: the loss is no longer finite.
         PreemptedError: SIGTERM came. Only where checkpoints are made; else SIGTERM does what it did before.
-        ValueError: the checkpoints are of another training, XLA is asked for where it cannot be, or the batches
-            end before the training.
+        ValueError: the checkpoints are of another training, or the batches end before this one.
     """
     history = History()
     saver = Checkpoints(saving, {"optimizer": optimizer, **trackables}) if saving else None
@@ -155,7 +154,7 @@ def train(
     with _summaries(log_dir), _Sigterm(listen=saver is not None) as sigterm:
         for done, batch in _numbered(batches, first_step, total_steps, clock):
             metrics = run(batch, sigterm.flag())
-            must_stop = sigterm.reached_all(metrics.pop("sigterm"))
+            sigterms = metrics.pop("sigterm")
             is_last = done == total_steps
             row = None
             if done % log_every == 0 or is_last:
@@ -167,6 +166,7 @@ def train(
                     report(Progress(done, total_steps, row, **clock.reading()))
             if watch:
                 watch(done, row)
+            must_stop = sigterm.reached_all(sigterms)
             if saver and (saver.is_due(done) or is_last or must_stop):
                 # Not every step is logged: a checkpoint past a loss of NaN would stop each resume for good.
                 _check_finite(metrics["loss"], done)
@@ -180,17 +180,17 @@ def train(
 
 def _on_all_replicas(step: Step, *, jit_compile: bool) -> Callable[[Batch, tf.Tensor], dict[str, tf.Tensor]]:
     strategy = tf.distribute.get_strategy()
-    on_tpu = isinstance(strategy, tf.distribute.TPUStrategy)
-    if jit_compile and not on_tpu and strategy.num_replicas_in_sync > 1:
-        raise ValueError(
-            f"jit_compile is for one replica or a TPU, and there are {strategy.num_replicas_in_sync} replicas "
-            "of another kind: set it to false"
-        )
+    # What each replica runs is compiled, not the whole: XLA's programs are for one device.
+    replica_step = tf.function(step, autograph=False, jit_compile=True) if jit_compile else step
+
+    def parts_of(batch: Batch, sigterm: tf.Tensor) -> dict[str, tf.Tensor]:
+        # The very same tensor from two replicas would count as one value, which cannot be summed.
+        return {name: tf.identity(part) for name, part in (replica_step(batch) | {"sigterm": sigterm}).items()}
 
     # No function here branches on a tensor, and converting Keras' own code takes seconds: no autograph.
-    @tf.function(autograph=False, jit_compile=True if jit_compile and not on_tpu else None)
+    @tf.function(autograph=False)
     def run(batch: Batch, sigterm: tf.Tensor) -> dict[str, tf.Tensor]:
-        parts = strategy.run(lambda batch: {**step(batch), "sigterm": sigterm}, args=(batch,))
+        parts = strategy.run(parts_of, args=(batch, sigterm))
         return {name: strategy.reduce(tf.distribute.ReduceOp.SUM, part, axis=None) for name, part in parts.items()}
 
     return run
@@ -209,7 +209,7 @@ def _row(
 ) -> Metrics:
     values = {name: float(value) for name, value in metrics.items()}
     _check_finite(values["loss"], done)
-    rate = float(optimizer.learning_rate)
+    rate = float(tf.convert_to_tensor(optimizer.learning_rate))  # of a replicated variable too
     return {"step": done, "epoch": round(done / steps_per_epoch, 3), **values, "learning_rate": rate}
 
 

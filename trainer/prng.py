@@ -5,12 +5,32 @@ Threefry-2x32 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 201
 takes one key per example and is the same everywhere.
 """
 
+from enum import IntEnum
+
 import tensorflow as tf
 
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _PARITY = 0x1BD11BDA
 _ROUND_GROUPS = 5
 _MANTISSA_BITS = 24
+
+
+class Stream(IntEnum):
+    """The independent streams of a view's key, one for each use; another number is another view."""
+
+    CROP = 0
+    FLIP = 1
+    JITTER = 2
+    ORDER = 3
+    GRAY = 4
+    BLUR = 5
+    CROPPED = 6
+    ROTATE = 7
+    CUTOUT = 8
+    NOISE = 9
+    NOISE_PIXELS = 10
+    SOBEL = 11
+    POLICY = 12
 
 
 def threefry2x32(key: tf.Tensor, counter: tf.Tensor) -> tf.Tensor:
@@ -82,3 +102,10 @@ def uniform(keys: tf.Tensor, *, count: int, stream: int) -> tf.Tensor:
     bits = threefry2x32(keys[:, None, :], counters[None])[..., 0]
     mantissa = tf.bitwise.right_shift(bits, tf.constant(32 - _MANTISSA_BITS, tf.uint32))
     return tf.cast(mantissa, tf.float32) * (2.0**-_MANTISSA_BITS)
+
+
+def chosen(keys: tf.Tensor, *, probability: float, stream: int) -> tf.Tensor:
+    """Whether each key belongs to a share of them: [B] bool. Nothing is drawn where all or none do."""
+    if probability in (0.0, 1.0):
+        return tf.fill(tf.shape(keys)[:1], probability == 1.0)
+    return uniform(keys, count=1, stream=stream)[:, 0] < probability

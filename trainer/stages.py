@@ -1,5 +1,6 @@
 """The stages of SimCLR: pretraining without labels, and what is trained on top of it or beside it."""
 
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,15 +15,15 @@ from trainer.config import (
     DistillConfig,
     EncoderConfig,
     PretrainConfig,
-    Settings,
 )
 from trainer.gradient_cache import GradientCache
 from trainer.history import History
 from trainer.memory import Memory
+from trainer.watching import watcher_of
+from trainer.weights import digest
 
 _DEFAULT_BATCH_SIZE = 256
 _MODEL_SEED_STRIDE = 1_000  # keeps the head's seeds apart from the encoder's
-_CHECKPOINT_EVERY_STEPS = 100
 _AUTOGRAPH = False  # no function here branches on a tensor, and converting Keras' own code takes seconds
 
 
@@ -42,11 +43,12 @@ def building(compute: ComputeConfig) -> Iterator[tf.distribute.Strategy]:
 
 @dataclass(frozen=True)
 class Pretrained:
-    """What pretraining leaves: the encoder f, the head g that v1 throws away, and the curves."""
+    """What pretraining leaves: the encoder f, the head g that v1 throws away, the curves, and what was watched."""
 
     encoder: tf_keras.Model
     head: tf_keras.Model
     history: History
+    diagnostics: History
     batch_size: int
 
 
@@ -58,6 +60,7 @@ def pretrain(
     checkpoint_dir: str | None = None,
     log_dir: str | None = None,
     report: loop.Report | None = None,
+    labeled: sources.ExampleFiles | None = None,
 ) -> Pretrained:
     """SimCLR: two views of each image, one forward pass, NT-Xent (arXiv 2002.05709, algorithm 1).
 
@@ -68,6 +71,7 @@ def pretrain(
         checkpoint_dir: where the training is saved and taken up again after a kill.
         log_dir: of TensorBoard.
         report: receives the progress.
+        labeled: images with labels that the diagnostics look at; None: those of `files`, without labels.
 
     Raises:
         ValueError: the batch is larger than the set, or checkpoints are of another training.
@@ -83,6 +87,17 @@ def pretrain(
         optimizer = loop.build_optimizer(config.optimizer, variables, batch_size=batch_size, total_steps=total_steps)
         memory = Memory(encoder, head, config=config.memory) if config.memory.queue_size else None
         step = pretrain_step(config, encoder, head, optimizer, seed=seed, memory=memory)
+        watcher = watcher_of(
+            config,
+            encoder,
+            head,
+            files,
+            labeled=labeled,
+            batch_size=batch_size,
+            total_steps=total_steps,
+            seed=seed,
+            path=checkpoint_dir and os.path.join(checkpoint_dir, "diagnostics.csv"),
+        )
         history = loop.train(
             step,
             _batches_of(files, batch_size=batch_size, total_steps=total_steps, seed=seed),
@@ -92,18 +107,19 @@ def pretrain(
             steps_per_epoch=steps_per_epoch,
             batch_size=batch_size,
             jit_compile=distributed.jit_of(config.compute, strategy),
-            saving=_saving(
+            saving=checkpoints.saving_of(
                 checkpoint_dir,
                 config,
                 seed=seed,
-                files=files,
+                images=files.count,
                 every_steps=config.checkpoint_every_steps,
                 kept=config.kept_checkpoints,
             ),
             log_dir=log_dir,
             report=report,
+            watch=watcher,
         )
-    return Pretrained(encoder, head, history, batch_size)
+    return Pretrained(encoder, head, history, watcher.history(total_steps), batch_size)
 
 
 def pretrain_step(
@@ -230,7 +246,7 @@ def train_classifier(
         raise ValueError(f"head_layer {config.head_layer}: needs the projection head of the pretraining; set it to 0")
     batch_size = min(config.batch_size, files.count)
     steps_per_epoch = files.count // batch_size
-    total_steps = config.steps or config.epochs * steps_per_epoch
+    total_steps = config.total_steps(steps_per_epoch)
     with building(config.compute) as strategy, sources.naming_unreadable(files):
         encoder = resnet.build_encoder(encoder_config, size_px=size_px, seed=seed)
         if pretrained is not None:
@@ -265,7 +281,14 @@ def train_classifier(
             steps_per_epoch=steps_per_epoch,
             batch_size=batch_size,
             jit_compile=distributed.jit_of(config.compute, strategy),
-            saving=_saving(checkpoint_dir, config, seed=seed, files=files),
+            saving=checkpoints.saving_of(
+                checkpoint_dir,
+                config,
+                seed=seed,
+                images=files.count,
+                pretrained=pretrained and digest(pretrained),
+                frozen=frozen,
+            ),
             report=report,
         )
     return Classifier(model, history)
@@ -330,7 +353,9 @@ def distill(
             steps_per_epoch=steps_per_epoch,
             batch_size=batch_size,
             jit_compile=distributed.jit_of(config.compute, strategy),
-            saving=_saving(checkpoint_dir, config, seed=seed, files=files),
+            saving=checkpoints.saving_of(
+                checkpoint_dir, config, seed=seed, images=files.count, teacher=digest(teacher)
+            ),
             report=report,
         )
     return Classifier(model, history)
@@ -346,21 +371,6 @@ def _batches_of(files: sources.ExampleFiles, *, batch_size: int, total_steps: in
         )
 
     return batches
-
-
-def _saving(
-    directory: str | None,
-    config: Settings,
-    *,
-    seed: int,
-    files: sources.ExampleFiles,
-    every_steps: int = _CHECKPOINT_EVERY_STEPS,
-    kept: int = 1,
-) -> checkpoints.Saving | None:
-    if directory is None:
-        return None
-    identity = config.model_dump(mode="json") | {"seed": seed, "images": files.count}
-    return checkpoints.Saving(directory, every_steps=every_steps, kept=kept, identity=identity)
 
 
 def _cross_entropy(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:

@@ -1,5 +1,6 @@
 """The weights of models in plain files: every tensor by the name of its layer, and nothing but tensors."""
 
+import hashlib
 import io
 import tempfile
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ import safetensors.numpy
 import tensorflow as tf
 import tf_keras
 
+SUFFIXES = (".safetensors", ".npz")
 _LISTED = 10  # differences of a kind that a message spells out
 
 
@@ -95,6 +97,14 @@ def assign(variables: Mapping[str, tf.Variable], tensors: Mapping[str, np.ndarra
         variable.assign(tensors[name])
 
 
+def digest(model: tf_keras.Model) -> str:
+    """Tells two networks apart: a hash of all weights, batch-norm statistics included."""
+    state = hashlib.sha256()
+    for tensor in model.get_weights():
+        state.update(np.ascontiguousarray(tensor))
+    return state.hexdigest()
+
+
 def check(expected: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]], *, source: str) -> None:
     """Compares two sets of names and shapes.
 
@@ -124,8 +134,8 @@ def _shortened(names: list[str]) -> str:
 
 def _suffix(path: str) -> str:
     suffix = Path(path).suffix
-    if suffix not in (".safetensors", ".npz"):
-        raise ValueError(f"weights file {path!r}: must end in .safetensors or .npz")
+    if suffix not in SUFFIXES:
+        raise ValueError(f"weights file {path!r}: must end in {' or '.join(SUFFIXES)}")
     return suffix
 
 

@@ -62,7 +62,7 @@ class ImageExampleGen(base_beam_component.BaseBeamComponent):
             test), labeled (bool) and optionally manifest (path).
           exclude: Examples whose test images must not be kept.
           holdout_fraction: share, 0 to 1, of each labelled train source that becomes test, chosen by the hash
-            of the key; a manifest's split column outranks it.
+            of the key; a manifest's split column outranks it, and one image of each class is left to train.
           max_pixels: images over this are rejected before their pixels are decoded.
           max_rejected_share: share, 0 to 1, of a source's images; more rejects than this fail the run.
           num_shards: files a split. A writer holds one shard in memory: choose it so that a shard fits.

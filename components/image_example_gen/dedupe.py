@@ -1,4 +1,4 @@
-"""What needs to see more than one image: equal contents, equal keys, rows that fit several images."""
+"""What needs to see more than one image: equal contents, equal keys, rows that fit several, a class's last image."""
 
 import collections
 import dataclasses
@@ -20,6 +20,8 @@ class Record(NamedTuple):
     source: str
     labeled: bool
     split: str
+    # True where the hash of the key, and nothing else, made it a test image.
+    held_out: bool
     uri: str
     key: str
     label: str | None
@@ -42,21 +44,44 @@ class Claim(NamedTuple):
     exact: bool
 
 
+class Member(NamedTuple):
+    """An image of a class that may train: not one that its source or its manifest made a test image."""
+
+    name: str
+    held_out: bool
+    sha256: str
+
+
 @dataclasses.dataclass(frozen=True)
 class Contested:
-    """Names with more than one claimant; by source, how many rows of its manifest were used."""
+    """Names with more than one claimant, and contents that the hold-out must leave to training.
+
+    Attributes:
+      keys: claimed by several contents.
+      rows: of a source's manifest whose base name fits several images.
+      last_of_class: one content of each class whose images would all be held out.
+      matched_rows: by source, how many rows of its manifest were used.
+    """
 
     keys: frozenset[str] = frozenset()
     rows: frozenset[tuple[str, str]] = frozenset()
+    last_of_class: frozenset[str] = frozenset()
     matched_rows: collections.Counter = dataclasses.field(default_factory=collections.Counter)
 
 
-def find_contested(claims: Iterable[Claim]) -> Contested:
-    """Finds keys that several contents claim, and rows whose base name fits several images."""
+def find_contested(claims: Iterable[Claim | Member]) -> Contested:
+    """Finds keys that several contents claim, rows that fit several images, and classes all of which is held out."""
     first: dict[tuple[str, str], str] = {}
     contested: set[tuple[str, str]] = set()
     exact: set[tuple[str, str]] = set()
-    for source, name, claimant, is_exact in claims:
+    # By class and content: a content trains only if none of its copies is held out.
+    held_out: dict[str, dict[str, bool]] = collections.defaultdict(dict)
+    for claim in claims:
+        if isinstance(claim, Member):
+            contents = held_out[claim.name]
+            contents[claim.sha256] = claim.held_out or contents.get(claim.sha256, False)
+            continue
+        source, name, claimant, is_exact = claim
         if first.setdefault((source, name), claimant) != claimant:
             contested.add((source, name))
         if is_exact and source:
@@ -66,6 +91,7 @@ def find_contested(claims: Iterable[Claim]) -> Contested:
         keys=frozenset(name for source, name in contested if not source),
         # A row that names one image exactly is not also meant for others of the same base name.
         rows=frozenset(name for name in contested | exact if name[0]),
+        last_of_class=frozenset(min(contents) for contents in held_out.values() if all(contents.values())),
         matched_rows=matched,
     )
 
@@ -76,11 +102,12 @@ def union(parts: Iterable[Contested]) -> Contested:
     return Contested(
         keys=frozenset().union(*(part.keys for part in parts)),
         rows=frozenset().union(*(part.rows for part in parts)),
+        last_of_class=frozenset().union(*(part.last_of_class for part in parts)),
         matched_rows=sum((part.matched_rows for part in parts), collections.Counter()),
     )
 
 
-def held_out(key: str, fraction: float) -> bool:
+def is_held_out(key: str, fraction: float) -> bool:
     """Says whether an image belongs to the share held out for testing; depends on nothing but its key."""
     digest = hashlib.sha256(b"holdout:" + key.encode("utf-8", "backslashreplace")).digest()
     return int.from_bytes(digest[:8], "big") / 2**64 < fraction
@@ -102,6 +129,7 @@ def settle(
     """
     kept: list[Record] = []
     rejects: list[tuple[str, names.Reject]] = []
+    records = [_left_to_training(record, contested) for record in records]
     for sha256, copies in itertools.groupby(sorted(records, key=_rank), key=lambda record: record.sha256):
         usable = []
         for record in copies:
@@ -123,6 +151,12 @@ def settle(
     for source, reject in rejects:
         accounts[source].reject(reject.uri, reject.reason)
     return kept, rejects
+
+
+def _left_to_training(record: Record, contested: Contested) -> Record:
+    if record.held_out and record.sha256 in contested.last_of_class:
+        return record._replace(split="train")
+    return record
 
 
 def _rank(record: Record) -> tuple:

@@ -178,14 +178,14 @@ class _Outbox:
 
     def _clear(self) -> None:
         self._batches = [Batch() for _ in range(self._settings.num_shards)]
-        self._claims: list[list[dedupe.Claim]] = [[] for _ in self._batches]
+        self._claims: list[list[dedupe.Claim | dedupe.Member]] = [[] for _ in self._batches]
         self._items = self._bytes = 0
 
     @property
     def is_full(self) -> bool:
         return self._items >= _OUTBOX_ITEMS or self._bytes >= _OUTBOX_BYTES
 
-    def add(self, source: str, read: names.Reject | tuple[dedupe.Record, list[dedupe.Claim]]) -> None:
+    def add(self, source: str, read: names.Reject | tuple[dedupe.Record, list[dedupe.Claim | dedupe.Member]]) -> None:
         buckets = len(self._batches)
         self._items += 1
         if isinstance(read, names.Reject):
@@ -210,8 +210,8 @@ class _Outbox:
 
 def make_record(
     item: archives.Item, source: sources.Source, settings: Settings
-) -> names.Reject | tuple[dedupe.Record, list[dedupe.Claim]]:
-    """Decodes and labels a candidate; returns its record with the names it claims, or why it is rejected."""
+) -> names.Reject | tuple[dedupe.Record, list[dedupe.Claim | dedupe.Member]]:
+    """Decodes and labels a candidate; returns its record with what it claims, or why it is rejected."""
     if isinstance(item, names.Reject):
         return item
     try:
@@ -221,7 +221,7 @@ def make_record(
     key = names.key_of(item.path)
     sha256 = hashlib.sha256(item.data).hexdigest()
     claims = [dedupe.Claim("", key, sha256, exact=True)]
-    label, split, loose_row = None, source.split, None
+    label, split, loose_row, held_out = None, source.split, None, False
     if source.labeled:
         match = labels.load_manifest(source.manifest).find(item.path, item.uri) if source.manifest else None
         if match:
@@ -231,13 +231,17 @@ def make_record(
         elif not source.manifest:
             label = item.label or posixpath.basename(posixpath.dirname(item.path)) or None
         if split == "train":
-            default = "test" if dedupe.held_out(key, settings.holdout_fraction) else "train"
-            split = (match and match.row.split) or default
+            given = match and match.row.split
+            held_out = not given and dedupe.is_held_out(key, settings.holdout_fraction)
+            split = given or ("test" if held_out else "train")
+            if label and settings.holdout_fraction and given != "test":
+                claims.append(dedupe.Member(label, held_out, sha256))
     record = dedupe.Record(
         sha256=sha256,
         source=source.name,
         labeled=source.labeled,
         split=split,
+        held_out=held_out,
         uri=item.uri,
         key=key,
         label=label,

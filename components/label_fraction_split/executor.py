@@ -20,7 +20,8 @@ from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils
 
 from components.label_fraction_split.inventory import TRAIN_SPLIT, ClassKeys, ordered_classes
-from components.label_fraction_split.selection import fraction_split_name, hash_rank, parse_fractions, select
+from components.label_fraction_split.selection import fraction_split_name, parse_fractions
+from trainer.label_fractions import hash_rank, select
 
 TEST_SPLIT = "test"
 MANIFEST_FILE = "manifest.json"

@@ -75,7 +75,7 @@ def _write_scores(
             "optimizer": config.optimizer.name,
             "learning_rate": config.optimizer.learning_rate,
             "weight_decay": config.optimizer.weight_decay,
-            "steps": config.steps,
+            "steps": classifier.history.rows[-1]["step"],
             "batch_size": min(config.batch_size, n_labels),
         },
     }

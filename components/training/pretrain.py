@@ -33,6 +33,7 @@ def run_fn(fn_args: FnArgs) -> None:
         report=common.progress_reporter("pretraining"),
     )
     pretrained.history.write(os.path.join(fn_args.model_run_dir, "history.csv"))
+    pretrained.diagnostics.write(os.path.join(fn_args.model_run_dir, "diagnostics.csv"))
     _write_views(fn_args, config, files)
     common.write_json(fn_args.model_run_dir, "channels.json", _channels(files))
     served = export.ServedEncoder(pretrained.encoder, common.preprocessing_layer(fn_args))

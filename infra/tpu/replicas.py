@@ -34,6 +34,11 @@ class _Extended(one_device_strategy.OneDeviceExtended):
     def _num_replicas_in_sync(self) -> int:
         return self._replicas
 
+    @property
+    def worker_devices(self) -> tuple[str, ...]:
+        """What the program is traced for, not where."""
+        return tuple(f"/device:TPU:{replica}" for replica in range(self._replicas))
+
     def _call_for_each_replica(self, fn: Callable[..., Any], args: tuple, kwargs: dict) -> Any:
         replica = gen_xla_ops.xla_replica_id()
         with tpu_strategy._TPUReplicaContext(self._container_strategy(), replica):

@@ -49,7 +49,7 @@ def _console_on(descriptor: int) -> Console:
 
 
 class ProgressHandler(logging.Handler):
-    """Draws what `simclr.progress` logs: a bar on a terminal, ten lines a stage elsewhere."""
+    """Draws what `simclr.progress` logs, a bar on a terminal, ten lines a stage elsewhere; and writes warnings."""
 
     def __init__(self, console: Console) -> None:
         super().__init__()
@@ -62,6 +62,8 @@ class ProgressHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         progress = getattr(record, "progress", None)
         if progress is None:
+            if record.levelno >= logging.WARNING:
+                self._warn(record.getMessage())
             return
         if self._console.is_terminal:
             self._draw(record.stage, progress)
@@ -72,6 +74,12 @@ class ProgressHandler(logging.Handler):
             self._lines = progress.step * _PLAIN_LINES_PER_STAGE // progress.total_steps
             self._console.print(f"\n        {record.getMessage()}", end="", markup=False)
             self._on_new_line = True
+
+    def _warn(self, words: str) -> None:
+        # Above the bar; elsewhere the node's line is not ended yet.
+        start, end = ("", "\n") if self._bar else ("\n        ", "")
+        self._console.print(f"{start}warning: {words}", end=end, markup=False)
+        self._on_new_line = not self._bar
 
     def finish(self) -> str:
         """Takes the bar away; returns what brings the cursor from the progress back to the node's line."""

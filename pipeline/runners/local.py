@@ -215,14 +215,17 @@ def run(
     for wanted in (from_node, to_node):
         if wanted is not None and wanted not in names:
             raise ConfigError(f"there is no node {wanted!r}; the nodes are {', '.join(names)}")
-    progress, handler = logging.getLogger("simclr.progress"), ProgressHandler(console)
-    progress.setLevel(logging.INFO)
-    progress.addHandler(handler)
+    handler = ProgressHandler(console)
+    loggers = [logging.getLogger(name) for name in ("simclr.progress", "trainer")]
+    loggers[0].setLevel(logging.INFO)
+    for logger in loggers:
+        logger.addHandler(handler)
     runner = AnnouncingRunner(console, record, handler)
     try:
         runner.run(pipeline, run_options=_run_options(from_node, to_node))
     finally:
-        progress.removeHandler(handler)
+        for logger in loggers:
+            logger.removeHandler(handler)
     if _REPORT_NODE in runner.output_uris:
         _publish(output, Path(runner.output_uris[_REPORT_NODE][0]), record, console)
     seconds = {node.name: node.seconds for node in record.nodes}

@@ -166,6 +166,9 @@ def test_pretraining_leaves_its_curve_and_two_views_of_the_same_images(pretraine
         history = list(csv.DictReader(file))
     assert [row["step"] for row in history] == ["1", "2", "3", "4", "5"]
     assert history[0].keys() >= {"epoch", "loss", "learning_rate", "contrastive_accuracy", "images_per_s"}
+    with open(f"{pretrained.model_run_dir}/diagnostics.csv") as file:
+        (look,) = csv.DictReader(file)
+    assert look["step"] == "5" and float(look["effective_rank"]) >= 1 and look.keys() >= {"gradient_norm"}
     views = np.load(f"{pretrained.model_run_dir}/views.npz")
     assert views["original"].shape == (8, 64, 64, 3)
     assert views["view_a"].shape == views["view_b"].shape == (8, 16, 16, 3)

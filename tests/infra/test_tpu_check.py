@@ -15,6 +15,19 @@ from trainer.config import AugmentConfig, CropConfig, EncoderConfig, HeadConfig
 
 EVERY_REPLICA = "{{0,1,2,3,4,5,6,7}}"
 SIMILARITIES_OVER_16_GB = 12_000  # images of a core: [2·12,000, 2·96,000] float32
+SMALL_CROP = AugmentConfig(crop=CropConfig(size_px=8))
+EVERY_OP = AugmentConfig(
+    crop=CropConfig(size_px=8, probability=0.5, interpolation="bicubic"),
+    brightness="additive",
+    blur_probability=0.5,
+    rotate_probability=0.5,
+    sobel_probability=0.5,
+    noise_probability=0.5,
+    cutout_probability=0.5,
+)
+AUTOAUGMENT = AugmentConfig(
+    crop=CropConfig(size_px=8), policy="autoaugment", jitter_strength=0.0, grayscale_probability=0.0
+)
 COMPILED = {
     "hbm_available": 2**34,
     "hbm_needed": 2**30,
@@ -29,13 +42,13 @@ needs_compiler = pytest.mark.skipif(
 
 
 @functools.cache
-def tiny_step(batch=2, *, missing_kernel=False):
+def tiny_step(batch=2, *, augment=SMALL_CROP, missing_kernel=False):
     config, _ = check.configured(check.Case("laptop", "mixed_bfloat16", batch, "v5e"))
     config = config.model_copy(
         update={
             "encoder": EncoderConfig(stage_blocks=(1,), width=8),
             "head": HeadConfig(output_dim=8),
-            "augment": AugmentConfig(crop=CropConfig(size_px=8)),
+            "augment": augment,
         }
     )
     return export_step.export_step(config, image_px=8, replicas=REPLICAS, missing_kernel=missing_kernel)
@@ -49,6 +62,12 @@ def test_step_compiles_for_each_target(target):
     assert 0 < result["hbm_needed"] < result["hbm_available"]
     assert result["flops"] > 0
     assert result["collectives"]["all-reduce"] > 1  # gradients could travel in one; statistics and z come before them
+
+
+@needs_compiler
+@pytest.mark.parametrize("augment", [EVERY_OP, AUTOAUGMENT], ids=["every_op", "autoaugment"])
+def test_step_compiles_with_all_that_a_view_can_be(augment):
+    assert "refusal" not in check.compile_for("v5e", tiny_step(augment=augment))
 
 
 @needs_compiler

@@ -9,12 +9,12 @@ def gray(image):
     return image @ np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 
 
-def jitter(image, order, *, brightness, contrast, saturation, hue_shift):
+def jitter(image, order, *, brightness, contrast, saturation, hue_shift, additive=False):
     """Applies the operations 0 … 3 (brightness, contrast, saturation, hue) in an order, clipping after each."""
     x = np.float64(image)
     for operation in order:
         if operation == 0:
-            x = x * brightness
+            x = x + (brightness - 1) if additive else x * brightness
         elif operation == 1:
             mean = gray(x).mean()
             x = contrast * x + (1 - contrast) * mean

@@ -3,6 +3,7 @@ import logging
 import subprocess
 import sys
 
+import pytest
 from rich.console import Console
 
 from pipeline.runners.console import ProgressHandler, accuracy_table, closing_line
@@ -43,6 +44,17 @@ def test_record_without_progress_is_ignored():
     out = io.StringIO()
     ProgressHandler(Console(file=out)).emit(logging.LogRecord("x", logging.INFO, "", 0, "words", (), None))
     assert out.getvalue() == ""
+
+
+@pytest.mark.parametrize("on_terminal", [False, True])
+def test_warning_is_shown_beside_the_progress(on_terminal):
+    out = io.StringIO()
+    handler = ProgressHandler(Console(file=out, width=140, force_terminal=on_terminal))
+    emit(handler, 10, 100)
+    handler.emit(logging.LogRecord("trainer.watching", logging.WARNING, "", 0, "it [has] collapsed", (), None))
+    emit(handler, 20, 100)
+    assert handler.finish() == ("" if on_terminal else "\n        ")
+    assert "warning: it [has] collapsed" in out.getvalue()
 
 
 def test_table_has_a_row_for_each_arm_and_a_column_for_each_fraction():

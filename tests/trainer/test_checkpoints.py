@@ -135,6 +135,7 @@ def test_restore_without_checkpoints_any_identity_starts(tmp_path):
     [
         ({"checkpoint_every_steps": 7}, False),
         ({"kept_checkpoints": 7}, False),
+        ({"diagnostics": {"every_steps": 3, "images": 8}}, False),
         ({"compute": {"strategy": "mirrored", "jit_compile": True}}, False),
         ({"compute": {"precision": "mixed_bfloat16"}}, True),
         ({"epochs": 41}, True),

@@ -1,7 +1,9 @@
 import csv
+import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +12,7 @@ from pathlib import Path
 import killed_training
 import numpy as np
 import pytest
+import replicated_training
 import tensorflow as tf
 from killed_training import KilledError, assert_same_training, kill_at, without_speed
 
@@ -231,6 +234,63 @@ def test_train_watch_sees_every_step_and_the_logged_rows():
     )
     assert [done for done, _ in seen] == list(range(1, 402))
     assert [row["step"] for _, row in seen if row] == [row["step"] for row in history.rows]
+
+
+@pytest.fixture(scope="module")
+def one_device(tmp_path_factory):
+    directory = str(tmp_path_factory.mktemp("one"))
+    return replicated_training.run(directory, os.path.join(directory, "checkpoints"))
+
+
+def replicated(directory, *, tf_configs=({},)):
+    """What the processes of a training on two replicas tell about it, and the files of its checkpoints."""
+    root = Path(loop.__file__).parents[1]
+    processes = []
+    for worker, tf_config in enumerate(tf_configs):
+        (directory / str(worker)).mkdir()
+        command = [sys.executable, replicated_training.__file__, directory / str(worker), directory / "checkpoints"]
+        environment = os.environ | {"PYTHONPATH": str(root)} | tf_config
+        processes.append(subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True))
+    errors = [process.communicate(timeout=300)[1] for process in processes]
+    assert all(process.returncode == 0 for process in processes), "\n".join(errors)
+    results = [json.loads((directory / str(worker) / "result.json").read_text()) for worker in range(len(processes))]
+    return results, sorted(path.name for path in (directory / "checkpoints").glob("*.index"))
+
+
+def assert_equals_one_device(result, one_device):
+    np.testing.assert_allclose(result["resumed"]["losses"], one_device["losses"], rtol=1e-12)
+    np.testing.assert_allclose(result["resumed"]["weights"], one_device["weights"], rtol=1e-12)
+
+
+def test_train_two_replicas_stopped_and_resumed_equal_one_device(tmp_path, one_device):
+    (result,), saved = replicated(tmp_path)
+    assert_equals_one_device(result, one_device)
+    assert result["preempted"]["stopped_after"] == 3 and saved == ["ckpt-3.index", "ckpt-6.index"]
+    # The rows of all replicas, in their order, are the batch of one device.
+    seen = result["preempted"]["seen"] + result["resumed"]["seen"]
+    assert [first + second for first, second in seen] == [keys for (keys,) in one_device["seen"]]
+
+
+def test_train_two_workers_of_which_one_hears_sigterm_stop_together_and_equal_one_device(tmp_path, one_device):
+    hosts = {"worker": [f"localhost:{port}" for port in free_ports(2)]}
+    tasks = [{"cluster": hosts, "task": {"type": "worker", "index": index}} for index in range(2)]
+    results, saved = replicated(tmp_path, tf_configs=[{"TF_CONFIG": json.dumps(task)} for task in tasks])
+    # The second worker's signal reaches the first with the sums of the next step.
+    assert [result["preempted"]["stopped_after"] for result in results] == [4, 4]
+    assert saved == ["ckpt-4.index", "ckpt-6.index"]
+    for result in results:
+        assert_equals_one_device(result, one_device)
+    seen = [result["preempted"]["seen"] + result["resumed"]["seen"] for result in results]
+    joined = [first + second for (first,), (second,) in zip(*seen, strict=True)]
+    assert joined == [keys for (keys,) in one_device["seen"]]
+
+
+def free_ports(count):
+    sockets = [socket.create_server(("localhost", 0)) for _ in range(count)]
+    ports = [opened.getsockname()[1] for opened in sockets]
+    for opened in sockets:
+        opened.close()
+    return ports
 
 
 def numbers(total_steps):

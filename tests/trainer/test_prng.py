@@ -53,6 +53,12 @@ def test_uniform_streams_and_counts_do_not_repeat():
     assert len(values) - len(np.unique(values)) <= 3
 
 
+@pytest.mark.parametrize("probability", [0.0, 0.25, 1.0])
+def test_chosen_is_the_share_whose_number_lies_below_the_probability(probability):
+    chosen = prng.chosen(KEYS, probability=probability, stream=2).numpy()
+    np.testing.assert_array_equal(chosen, prng.uniform(KEYS, count=1, stream=2)[:, 0] < probability)
+
+
 def test_view_keys_change_with_each_of_seed_epoch_view_and_example():
     example = tf.constant([5, 2**33 + 5], tf.int64)
     base = prng.view_keys(example, seed=1, epoch=2, view=0).numpy()

@@ -202,3 +202,16 @@ def test_record_files_shuffled_mixes_the_files(tmp_path, monkeypatch):
     ]
     assert sorted(keys[0]) == sorted(keys[1]) and len(set(keys[0])) == 32 and keys[0] != keys[1]
     assert {key[0] for key in keys[0][:12]} == set("abcd")
+
+
+def test_record_files_shuffled_starts_with_other_files_under_another_key(tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, "_SHUFFLE_BUFFER", 1)
+    monkeypatch.setattr(sources, "_FILES_AT_ONCE", 1)
+    for name in "abcd":
+        write_examples(tmp_path / name, random_images(1), keys=[name])
+    files = data.open_examples([str(tmp_path / "*")])
+    orders = {
+        "".join(files.read(record)["key"].numpy().decode() for record in files.shuffled(key))
+        for key in tf.unstack(tf.constant([[seed, 1] for seed in range(9)], tf.uint32))
+    }
+    assert {tuple(sorted(order)) for order in orders} == {tuple("abcd")} and len({order[0] for order in orders}) > 1

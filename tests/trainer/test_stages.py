@@ -5,11 +5,12 @@ import pytest
 import tensorflow as tf
 from example_files import class_images, random_images, write_examples
 
-from trainer import data, embeddings, heads, losses, resnet, stages, views
+from trainer import data, diagnostics, embeddings, heads, losses, resnet, stages, views
 from trainer.config import (
     AugmentConfig,
     ClassifierConfig,
     CropConfig,
+    DiagnosticsConfig,
     EncoderConfig,
     HeadConfig,
     OptimizerConfig,
@@ -39,6 +40,7 @@ def pretrain_config(**settings):
         "epochs": 15,
         "optimizer": OptimizerConfig(name="adamw", learning_rate=0.02, warmup_share=0.1),
         "checkpoint_every_steps": 7,
+        "diagnostics": DiagnosticsConfig(every_steps=5),
     }
     return PretrainConfig(**defaults | settings)
 
@@ -133,6 +135,32 @@ def test_pretrain_killed_and_resumed_equals_one_training_bit_for_bit(unlike, pre
     assert_equal_weights(weights_of(resumed), weights_of(pretrained))
     for row, expected in zip(resumed.history.rows, pretrained.history.rows, strict=True):
         assert row | dict.fromkeys(TIMES) == expected | dict.fromkeys(TIMES)
+    assert resumed.diagnostics.rows == pretrained.diagnostics.rows
+    again = stages.pretrain(
+        pretrain_config(), unlike, seed=1, checkpoint_dir=str(tmp_path)
+    )  # finished: no more steps
+    assert again.diagnostics.rows == pretrained.diagnostics.rows
+
+
+def test_pretrain_diagnostics_are_those_of_the_steps_and_of_the_trained_network(pretrained, unlike):
+    rows = pretrained.diagnostics.rows
+    assert [row["step"] for row in rows] == [5, 10, 15, 20, 25, 30]
+    for row, step in zip(rows, (pretrained.history.rows[row["step"] - 1] for row in rows), strict=True):
+        assert (row["loss"], row["gradient_norm"]) == (step["loss"], step["gradient_norm"])
+    batch = next(iter(data.training_batches(unlike, batch_size=20, epochs=1, seed=1)))
+    encoder, head = copy_of(pretrained.encoder, pretrained.head)
+    h = encoder(tf.concat(views.pair_maker(MILD, size_px=8, seed=1, compiled=False)(batch), axis=0), training=False)
+    look = diagnostics.Look(h=h.numpy(), z=head(h, training=False).numpy(), label=np.full([20], -1))
+    assert rows[-1] == pytest.approx(rows[-1] | diagnostics.measure(look), rel=1e-4)
+
+
+def test_pretrain_on_images_that_are_all_alike_warns_of_collapse_and_of_guessing(tmp_path, caplog):
+    files = write_examples(tmp_path / "gray", np.full([20, 8, 8, 3], 128, np.uint8))
+    still = AugmentConfig(jitter_strength=0.0, grayscale_probability=0.0)
+    stages.pretrain(pretrain_config(augment=still), files, seed=1)
+    words = "\n".join(record.getMessage() for record in caplog.records if record.name == "trainer.watching")
+    assert "step 30: the representation has collapsed: h has an effective rank of 1.00" in words
+    assert words.count("log(19) = 2.944 is that of guessing") == 1
 
 
 def test_pretrain_first_step_is_the_loss_of_one_forward_pass_over_both_views(unlike, pretrained):

@@ -1,13 +1,20 @@
 """The trainer as a user starts it: each command reads what the one before wrote."""
 
+import json
+import os
+import signal
+from contextlib import contextmanager
+
 import click.testing
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import safetensors
+import tensorflow as tf
 from example_files import class_images
 from PIL import Image
 
-from trainer import cli
+from trainer import cli, console, export, probes, sources, weights
 from trainer.config import MethodConfig, load
 
 SMALL = [
@@ -26,7 +33,9 @@ SMALL = [
 
 def run(*arguments, settings=SMALL, code=0):
     options = [option for setting in settings for option in ("--set", setting)]
-    result = click.testing.CliRunner().invoke(cli.main, [*arguments, *options])
+    # What the command sets for TensorFlow would reach other tests' processes, whose arithmetic it changes.
+    own = dict.fromkeys(["TF_CPP_MIN_LOG_LEVEL", "TF_ENABLE_ONEDNN_OPTS"])
+    result = click.testing.CliRunner(env=own).invoke(cli.main, [*arguments, *options])
     assert result.exit_code == code, (result.output, result.exception)
     return result.output
 
@@ -45,8 +54,9 @@ def folders(tmp_path_factory):
 @pytest.fixture(scope="module")
 def pretrained(folders, tmp_path_factory):
     output = tmp_path_factory.mktemp("run")
-    assert "encoder:" in run("pretrain", "--images", f"{folders}/train", "--output", str(output))
-    assert (output / "history.csv").exists()
+    where = ("--images", f"{folders}/train", "--labeled", f"{folders}/test", "--output", str(output))
+    assert "encoder:" in run("pretrain", *where)
+    assert (output / "history.csv").exists() and "knn_accuracy" in (output / "diagnostics.csv").read_text()
     return str(output)
 
 
@@ -81,6 +91,97 @@ def test_finetune_without_a_model_trains_from_scratch(folders, tmp_path):
 def test_distill_learns_from_a_finetuned_classifier(folders, finetuned, tmp_path):
     images = ("--images", f"{folders}/train", "--test", f"{folders}/test")
     assert "classifier:" in run("distill", "--teacher", finetuned, *images, "--output", str(tmp_path))
+
+
+class SigtermOnce:
+    """Sends SIGTERM to this process when a training reports, once."""
+
+    def __init__(self):
+        self.seen = []
+
+    @contextmanager
+    def progress(self, stage, console):
+        def report(progress):
+            self.seen.append(progress.step)
+            if len(self.seen) == 1:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        yield report
+
+
+def weights_in(output):
+    with safetensors.safe_open(f"{output}/assets.extra/classifier.safetensors", "numpy") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dictionary
+
+
+@pytest.mark.parametrize("command", ["finetune", "distill"])
+def test_command_stopped_by_sigterm_ends_in_good_order_and_goes_on(
+    folders, pretrained, finetuned, tmp_path, monkeypatch, command
+):
+    arguments = {
+        "finetune": ("--model", pretrained, "--labeled", f"{folders}/train"),
+        "distill": ("--teacher", finetuned, "--images", f"{folders}/train"),
+    }[command]
+    whole, stopped = str(tmp_path / "whole"), str(tmp_path / "stopped")
+    run(command, *arguments, "--output", whole)
+    bar = SigtermOnce()
+    monkeypatch.setattr(console, "progress", bar.progress)
+    assert "stopped by SIGTERM after step 1 of" in run(command, *arguments, "--output", stopped)
+    assert not os.path.exists(f"{stopped}/assets.extra")
+    assert "classifier:" in run(command, *arguments, "--output", stopped)
+    assert bar.seen[:2] == [1, 2]
+    for name, value in weights_in(whole).items():
+        np.testing.assert_array_equal(weights_in(stopped)[name], value)
+
+
+def test_finetune_of_another_encoder_does_not_go_on_from_its_checkpoints(folders, pretrained, tmp_path):
+    labeled = ("--labeled", f"{folders}/train", "--output", str(tmp_path / "tuned"))
+    settings = [*SMALL, "finetune.steps=1", "finetune.head_layer=0"]
+    run("finetune", "--model", pretrained, *labeled, settings=settings)
+    encoder, config = export.load_encoder(pretrained)
+    encoder.weights[0].assign_add(tf.ones_like(encoder.weights[0]))
+    export.save_encoder(encoder, config, str(tmp_path / "other"))
+    message = run("finetune", "--model", str(tmp_path / "other"), *labeled, settings=settings, code=3)
+    assert "are of another training" in message and "pretrained:" in message
+
+
+def test_export_of_a_classifier_serves_what_the_folder_scores(folders, finetuned, tmp_path):
+    output = str(tmp_path / "served")
+    assert "exported:" in run("export", "--model", finetuned, "--output", output, settings=[])
+    files = sources.open_folder(f"{folders}/test", short_side_px=8)
+    expected = probes.classify(export.load_classifier(finetuned)[0], files)
+    encoded = tf.constant([(folders / "test" / key).read_bytes() for key in expected.key])
+    served = tf.saved_model.load(output).signatures["serving_default"](image_bytes=encoded)
+    np.testing.assert_allclose(served["probabilities"], expected.probabilities, atol=1e-6)
+    names = np.array(["cat", "dog"])[expected.probabilities.argmax(axis=1)]
+    assert [label.decode() for label in served["label"].numpy()] == names.tolist()
+    assert json.loads((tmp_path / "served" / "assets.extra" / "classes.json").read_text()) == ["cat", "dog"]
+
+
+def test_export_of_an_encoder_serves_what_embed_writes(folders, pretrained, tmp_path):
+    run("export", "--model", pretrained, "--output", str(tmp_path / "served"), settings=[])
+    expected = probes.embed(export.load_encoder(pretrained)[0], sources.open_folder(f"{folders}/test"))
+    encoded = tf.constant([(folders / "test" / key).read_bytes() for key in expected.key])
+    served = tf.saved_model.load(str(tmp_path / "served")).signatures["embed"](image_bytes=encoded)
+    np.testing.assert_allclose(served["embedding"], expected.h, atol=1e-6)
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
+def test_export_of_weights_holds_every_tensor_by_name(finetuned, tmp_path, suffix):
+    path = str(tmp_path / f"weights{suffix}")
+    run("export", "--model", finetuned, "--output", path, settings=[])
+    model, _, _ = export.load_classifier(finetuned)
+    expected = [weight.copy() for weight in model.get_weights()]
+    for weight in model.weights:
+        weight.assign(tf.zeros_like(weight))
+    weights.load({"": model}, path)
+    for value, other in zip(model.get_weights(), expected, strict=True):
+        np.testing.assert_array_equal(value, other)
+
+
+def test_export_of_a_folder_without_a_model_is_refused(folders, tmp_path):
+    message = run("export", "--model", str(folders), "--output", str(tmp_path), settings=[], code=3)
+    assert "holds neither an encoder nor a classifier" in message
 
 
 def test_embed_writes_every_image_with_its_label(folders, pretrained, tmp_path):

@@ -8,6 +8,7 @@ from trainer.config import (
     ComputeConfig,
     ConfigError,
     CropConfig,
+    DiagnosticsConfig,
     DistillConfig,
     EncoderConfig,
     GradientCacheConfig,
@@ -30,12 +31,14 @@ EVERY_CONFIG = [
     ComputeConfig,
     MemoryConfig,
     GradientCacheConfig,
+    DiagnosticsConfig,
     PretrainConfig,
     ClassifierConfig,
     DistillConfig,
     ProbeConfig,
     MethodConfig,
 ]
+NO_COLOUR = {"jitter_strength": 0.0, "grayscale_probability": 0.0}
 
 
 @pytest.mark.parametrize("config", EVERY_CONFIG)
@@ -81,6 +84,26 @@ def test_config_every_field_says_what_it_is(config):
         (AugmentConfig, {"jitter_strength": -0.1}, "jitter_strength"),
         (AugmentConfig, {"grayscale_probability": 1.1}, "grayscale_probability"),
         (AugmentConfig, {"blur_probability": float("nan")}, "blur_probability"),
+        (AugmentConfig, {"blur_max_sigma_px": 0.05}, "blur_max_sigma_px"),
+        (AugmentConfig, {"cutout_side": 0.0}, "cutout_side"),
+        (AugmentConfig, {"noise_max_sigma": 1.5}, "noise_max_sigma"),
+        (AugmentConfig, {"brightness": "added"}, "brightness"),
+        (AugmentConfig, {"policy": "randaugment"}, "policy"),
+        (
+            AugmentConfig,
+            {"policy": "autoaugment"},
+            "takes the place of jitter_strength 0.5, grayscale_probability 0.2:",
+        ),
+        (
+            AugmentConfig,
+            {**NO_COLOUR, "policy": "autoaugment", "cutout_probability": 0.5},
+            "takes the place of cutout_probability 0.5: set each to 0",
+        ),
+        (CropConfig, {"interpolation": "nearest"}, "interpolation"),
+        (CropConfig, {"flip_probability": 1.5}, "flip_probability"),
+        (CropConfig, {"probability": -0.5}, "probability"),
+        (ClassifierConfig, {"augment": AugmentConfig(one_sided=True)}, "augment.one_sided true: only pretraining"),
+        (DistillConfig, {"augment": AugmentConfig(one_sided=True)}, "augment.one_sided true: only pretraining"),
         (HeadConfig, {"layers": 4}, "layers"),
         (HeadConfig, {"kind": "mlp"}, "kind"),
         (OptimizerConfig, {}, "learning_rate"),
@@ -95,8 +118,9 @@ def test_config_every_field_says_what_it_is(config):
         (MemoryConfig, {"momentum": 1.0}, "momentum"),
         (GradientCacheConfig, {"chunk_size": 0}, "chunk_size"),
         (ComputeConfig, {"strategy": "gpu"}, "strategy"),
-        (ClassifierConfig, {"epochs": 3}, "give steps or epochs"),
-        (ClassifierConfig, {"steps": None}, "give steps or epochs"),
+        (DiagnosticsConfig, {"every_steps": -1}, "every_steps"),
+        (DiagnosticsConfig, {"images": 3}, "images"),
+        (ClassifierConfig, {"steps": None, "epochs": None}, "steps and epochs are both null"),
         (MethodConfig, {"finetune": ClassifierConfig(head_layer=3)}, "finetune.head_layer 3"),
         (MethodConfig, {"supervised": ClassifierConfig(head_layer=1)}, "supervised.head_layer 1"),
         (PretrainConfig, {"temperature": 0.0}, "temperature"),
@@ -114,9 +138,36 @@ def test_config_impossible_value_is_refused_by_its_name(config, values, field):
         config(**values)
 
 
+@pytest.mark.parametrize(
+    "switch",
+    [
+        "jitter_strength",
+        "grayscale_probability",
+        "blur_probability",
+        "rotate_probability",
+        "sobel_probability",
+        "noise_probability",
+        "cutout_probability",
+    ],
+)
+def test_config_autoaugment_with_another_op_is_refused_and_any_op_alone_is_not(switch):
+    only = AugmentConfig(**{**NO_COLOUR, switch: 0.5})
+    with pytest.raises(ValidationError, match=f"policy autoaugment takes the place of {switch} 0.5"):
+        AugmentConfig(**{**only.model_dump(), "policy": "autoaugment"})
+    assert AugmentConfig(**NO_COLOUR, policy="autoaugment", one_sided=True).policy == "autoaugment"
+
+
 def test_config_strongest_jitter_without_negative_factors_is_accepted():
     strongest = AugmentConfig(jitter_strength=1.25)
     assert 1 - 0.8 * strongest.jitter_strength == 0
+
+
+@pytest.mark.parametrize(
+    ("steps", "epochs", "steps_per_epoch", "total"),
+    [(400, 300, 1, 300), (400, 300, 6, 400), (None, 90, 2, 180), (5, None, 2, 5), (400, 1, 6, 6)],
+)
+def test_classifier_ends_at_whichever_limit_comes_first(steps, epochs, steps_per_epoch, total):
+    assert ClassifierConfig(steps=steps, epochs=epochs).total_steps(steps_per_epoch) == total
 
 
 @pytest.mark.parametrize(
@@ -137,6 +188,19 @@ def test_presets_have_the_papers_learning_rates():
         {"cifar10_r18": 2.0, "imagenet_r50_v1": 4.8, "imagenet_r50_v2": 6.4, "imagenet_r152_3x_sk_v2": 6.4}
     )
     assert PRESETS["imagenet_r50_v2"]().finetune.optimizer.peak(1024) == pytest.approx(0.16)
+
+
+def test_presets_have_the_papers_views():
+    views = {name: preset().pretrain.augment for name, preset in PRESETS.items()}
+    brightness = {name: view.brightness for name, view in views.items()}
+    assert brightness.pop("imagenet_r50_v1") == "additive" and set(brightness.values()) == {"multiplicative"}
+    bicubic = {name for name, view in views.items() if view.crop.interpolation == "bicubic"}
+    assert (
+        bicubic
+        == {"imagenet_r50_v1", "imagenet_r50_v2", "imagenet_r152_3x_sk_v2"}
+        == {name for name, view in views.items() if view.blur_probability == 0.5 and view.jitter_strength == 1.0}
+    )
+    assert PRESETS["imagenet_r50_v2"]().finetune.augment.crop.interpolation == "bicubic"
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -1,5 +1,7 @@
 """Every setting of the method, and the papers' settings as functions that return them."""
 
+from trainer.config.augmentation import AugmentConfig, CropConfig
+from trainer.config.base import Count, NonNegative, Positive, Probability, Seed, Settings
 from trainer.config.loading import ConfigError, dump, load
 from trainer.config.presets import (
     PRESETS,
@@ -11,25 +13,18 @@ from trainer.config.presets import (
     laptop,
 )
 from trainer.config.settings import (
-    AugmentConfig,
     ClassifierConfig,
     ComputeConfig,
-    Count,
-    CropConfig,
+    DiagnosticsConfig,
     DistillConfig,
     EncoderConfig,
     GradientCacheConfig,
     HeadConfig,
     MemoryConfig,
     MethodConfig,
-    NonNegative,
     OptimizerConfig,
-    Positive,
     PretrainConfig,
-    Probability,
     ProbeConfig,
-    Seed,
-    Settings,
     StagesConfig,
 )
 
@@ -41,6 +36,7 @@ __all__ = [
     "ConfigError",
     "Count",
     "CropConfig",
+    "DiagnosticsConfig",
     "DistillConfig",
     "EncoderConfig",
     "GradientCacheConfig",

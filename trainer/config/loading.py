@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import ValidationError
 
+from trainer.config.base import Settings
 from trainer.config.presets import PRESETS
-from trainer.config.settings import Settings
 
 _PRESET = "preset"
 AnySettings = TypeVar("AnySettings", bound=Settings)

@@ -2,10 +2,9 @@
 
 from collections.abc import Callable
 
+from trainer.config.augmentation import AugmentConfig, CropConfig
 from trainer.config.settings import (
-    AugmentConfig,
     ClassifierConfig,
-    CropConfig,
     DistillConfig,
     EncoderConfig,
     HeadConfig,
@@ -28,7 +27,7 @@ STAGE_BLOCKS = {
 _FIRST_BOTTLENECK_DEPTH = 50
 _WIDTH = 64
 _SK_RATIO = 0.0625  # arXiv 2006.10029, appendix
-_IMAGENET_CROP = CropConfig(size_px=224, min_area=0.08)
+_IMAGENET_CROP = CropConfig(size_px=224, min_area=0.08, interpolation="bicubic")
 _IMAGENET_VIEW = AugmentConfig(crop=_IMAGENET_CROP, jitter_strength=1.0, blur_probability=0.5)
 _IMAGENET_CROP_ONLY = AugmentConfig(crop=_IMAGENET_CROP, jitter_strength=0.0, grayscale_probability=0.0)
 _CROP_ONLY = AugmentConfig(crop=CropConfig(min_area=0.08), jitter_strength=0.0, grayscale_probability=0.0)
@@ -70,7 +69,7 @@ def imagenet_r50_v1() -> MethodConfig:
     return MethodConfig(
         pretrain=PretrainConfig(
             encoder=encoder_of_depth(50),
-            augment=_IMAGENET_VIEW,
+            augment=_IMAGENET_VIEW.model_copy(update={"brightness": "additive"}),
             temperature=0.1,
             batch_size=4096,
             epochs=epochs,

@@ -1,21 +1,11 @@
-"""Every setting of the method: typed, frozen, strict. An unknown or impossible setting cannot be built."""
+"""Settings of network, optimiser and stages."""
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-
-class Settings(BaseModel):
-    """Base of all settings: immutable, refuses unknown fields and silent conversions."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-
-Count = Annotated[int, Field(ge=1)]
-Seed = Annotated[int, Field(ge=0, lt=2**31)]
-Probability = Annotated[float, Field(ge=0.0, le=1.0)]
-Positive = Annotated[float, Field(gt=0.0)]
-NonNegative = Annotated[float, Field(ge=0.0)]
+from trainer.config.augmentation import AugmentConfig
+from trainer.config.base import Count, NonNegative, Positive, Probability, Seed, Settings
 
 
 class EncoderConfig(Settings):
@@ -58,35 +48,6 @@ class HeadConfig(Settings):
     def depth(self) -> int:
         """Number of dense layers."""
         return {"none": 0, "linear": 1, "nonlinear": self.layers}[self.kind]
-
-
-class CropConfig(Settings):
-    """Random resized crop and flip."""
-
-    size_px: Count | None = Field(None, description="side of a view; null: the short side of the stored images")
-    min_area: Annotated[float, Field(gt=0, le=1)] = Field(
-        0.2, description="smallest share of the area; 0.08 on ImageNet"
-    )
-    max_area: Annotated[float, Field(gt=0, le=1)] = Field(1.0, description="largest share of the area")
-    max_aspect: Annotated[float, Field(ge=1)] = Field(4 / 3, description="aspect is log-uniform in [1/a, a]")
-
-    @model_validator(mode="after")
-    def _areas_are_ordered(self) -> "CropConfig":
-        if self.min_area > self.max_area:
-            raise ValueError(f"min_area {self.min_area} must not exceed max_area {self.max_area}")
-        return self
-
-
-class AugmentConfig(Settings):
-    """One random view (arXiv 2002.05709, appendix A)."""
-
-    crop: CropConfig = CropConfig()
-    jitter_strength: Annotated[float, Field(ge=0, le=1.25)] = Field(
-        0.5, description="s: brightness, contrast, saturation ±0.8s, hue ±0.2s; 1 on ImageNet, 0.5 on CIFAR"
-    )
-    jitter_probability: Probability = Field(0.8, description="share of views whose colour is jittered")
-    grayscale_probability: Probability = Field(0.2, description="share of views turned gray")
-    blur_probability: Probability = Field(0.0, description="share of views blurred; 0.5 on ImageNet, 0 on CIFAR")
 
 
 class OptimizerConfig(Settings):
@@ -139,6 +100,15 @@ class GradientCacheConfig(Settings):
     )
 
 
+class DiagnosticsConfig(Settings):
+    """What is watched while pretraining, in TensorBoard, in a CSV and in warnings."""
+
+    every_steps: Annotated[int, Field(ge=0)] = Field(
+        100, description="between two looks at h and z, each at the next step that is logged; 0 for none"
+    )
+    images: Annotated[int, Field(ge=4)] = Field(256, description="at most, whose two views are embedded for a look")
+
+
 class PretrainConfig(Settings):
     """SimCLR's pretraining without labels."""
 
@@ -157,6 +127,7 @@ class PretrainConfig(Settings):
         None, description="rows of the similarity matrix held at once; null: all 2N"
     )
     compute: ComputeConfig = ComputeConfig()
+    diagnostics: DiagnosticsConfig = DiagnosticsConfig()
     checkpoint_every_steps: Count = Field(100, description="steps between two checkpoints")
     kept_checkpoints: Count = Field(2, description="newest checkpoints that are kept")
 
@@ -164,13 +135,20 @@ class PretrainConfig(Settings):
 _CROP_ONLY = AugmentConfig(jitter_strength=0.0, grayscale_probability=0.0)
 
 
+def _refuse_one_sided(augment: AugmentConfig) -> None:
+    if augment.one_sided:
+        raise ValueError("augment.one_sided true: only pretraining makes a second view to spare; set it to false")
+
+
 class ClassifierConfig(Settings):
     """Training on labels, from the pretrained encoder or from scratch; crop and flip only, unless said otherwise."""
 
     augment: AugmentConfig = _CROP_ONLY
     batch_size: Count = Field(64, description="images a step, or all the labelled ones if there are fewer")
-    steps: Count | None = Field(400, description="optimiser steps; null where epochs are given")
-    epochs: Count | None = Field(None, description="passes over the labelled images, in place of steps")
+    steps: Count | None = Field(400, description="optimiser steps at most; null where only epochs end it")
+    epochs: Count | None = Field(
+        300, description="passes over the labelled images at most; null where only steps end it"
+    )
     optimizer: OptimizerConfig = OptimizerConfig(name="adamw", learning_rate=1e-3)
     head_layer: Annotated[int, Field(ge=0, le=3)] = Field(
         0,
@@ -179,10 +157,22 @@ class ClassifierConfig(Settings):
     compute: ComputeConfig = ComputeConfig()
 
     @model_validator(mode="after")
-    def _one_length(self) -> "ClassifierConfig":
-        if (self.steps is None) == (self.epochs is None):
-            raise ValueError(f"give steps or epochs and set the other to null; got {self.steps} and {self.epochs}")
+    def _one_view(self) -> "ClassifierConfig":
+        _refuse_one_sided(self.augment)
         return self
+
+    @model_validator(mode="after")
+    def _some_length(self) -> "ClassifierConfig":
+        if self.steps is None and self.epochs is None:
+            raise ValueError(
+                "steps and epochs are both null: give at least one of them, whichever is reached first ends it"
+            )
+        return self
+
+    def total_steps(self, steps_per_epoch: int) -> int:
+        """Optimiser steps of the whole training, where an epoch has so many."""
+        by_epochs = self.epochs and self.epochs * steps_per_epoch
+        return min(limit for limit in (self.steps, by_epochs) if limit)
 
 
 class DistillConfig(Settings):
@@ -198,6 +188,11 @@ class DistillConfig(Settings):
     epochs: Count = Field(40, description="passes over the images")
     optimizer: OptimizerConfig = OptimizerConfig(learning_rate=3.0, weight_decay=1e-4, warmup_share=0.1)
     compute: ComputeConfig = ComputeConfig()
+
+    @model_validator(mode="after")
+    def _one_view(self) -> "DistillConfig":
+        _refuse_one_sided(self.augment)
+        return self
 
 
 class ProbeConfig(Settings):

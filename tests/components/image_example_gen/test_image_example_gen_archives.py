@@ -203,6 +203,14 @@ def test_an_example_is_tensorflows_own_byte_for_byte(size):
     assert tf.train.Example.FromString(data).SerializeToString(deterministic=True) == data
 
 
+@pytest.mark.parametrize("values", [(b"5", 5), (5, b"5")], ids=["bytes_first", "integer_first"])
+def test_a_feature_may_be_bytes_in_one_example_and_an_integer_in_the_next(values):
+    tf = pytest.importorskip("tensorflow")
+    for value in values:
+        feature = tf.train.Example.FromString(examples.serialise({"label": value})).features.feature["label"]
+        assert [*feature.bytes_list.value, *feature.int64_list.value] == [value]
+
+
 def test_tensorflow_reads_our_records(tmp_path):
     tf = pytest.importorskip("tensorflow")
     (tmp_path / "x").write_bytes(_records(b"one", b"", b"three"))

@@ -14,7 +14,7 @@ from ingest_fixtures import ingest, png, source, tar_bytes, write_files, zip_byt
 from PIL import Image
 
 from components.image_example_gen.component import ImageExampleGen
-from components.image_example_gen.dedupe import held_out
+from components.image_example_gen.dedupe import is_held_out
 from pipeline.runners.beam_processes import beam_pipeline_args
 
 _TWO_CLASSES = {f"{label}/{seed}.png": png(10 * at + seed) for at, label in enumerate("ab") for seed in range(3)}
@@ -223,14 +223,45 @@ class TestHoldout:
             for n, files in enumerate((few, more))
         ]
         assert set(runs[0].keys("test")) == {key for key in runs[1].keys("test") if key.startswith("a/")}
-        assert runs[1].keys("test") == [key for key in sorted(_keys(more)) if held_out(key, 0.3)]
+        assert runs[1].keys("test") == [key for key in sorted(_keys(more)) if is_held_out(key, 0.3)]
 
     def test_about_the_stated_share_is_held_out(self):
-        assert 900 < sum(held_out(f"key{n}", 0.1) for n in range(10_000)) < 1_100
+        assert 900 < sum(is_held_out(f"key{n}", 0.1) for n in range(10_000)) < 1_100
 
     def test_an_unlabelled_source_is_never_held_out(self, images, out):
         run = ingest(out, source(write_files(images, _TWO_CLASSES)), holdout_fraction=0.9)
         assert list(run.examples) == ["train"] and len(run.keys()) == 6
+
+    def test_a_class_of_held_out_images_only_keeps_one_for_training(self, images, out):
+        rare = _held_out_names("rare/{}", 2)
+        files = {f"{name}.png": png(seed) for seed, name in enumerate(rare)} | {
+            f"many/{n}.png": png(100 + n) for n in range(40)
+        }
+        run = ingest(out, source(write_files(images, files), "labeled"), holdout_fraction=0.3)
+        left = [name for name in rare if name in run.keys("train")]
+        assert len(left) == 1
+        assert run.keys("test") == [key for key in sorted(_keys(files)) if is_held_out(key, 0.3) and key not in left]
+        assert run.summary["labeled"]["kept"] == 42
+
+    def test_a_held_out_copy_does_not_take_the_class_last_image(self, images, out):
+        (held_out,) = _held_out_names("rare/{}", 1)
+        trains = next(f"rare/{n}" for n in range(100, 200) if not is_held_out(f"rare/{n}", 0.3))
+        files = {f"{held_out}.png": png(1), f"{trains}.png": png(1)} | {
+            f"many/{n}.png": png(100 + n) for n in range(40)
+        }
+        run = ingest(out, source(write_files(images, files), "labeled"), holdout_fraction=0.3)
+        assert [key for key in run.keys("train") if key.startswith("rare/")] == [min(held_out, trains)]
+
+    def test_a_class_whose_other_images_the_manifest_tests_on_keeps_one_for_training(self, images, out):
+        rows = "path,label,split\n1,x,test\n2,x,\n3,y,test\n4,y,train\n"
+        write_files(images, {f"{seed}.png": png(seed) for seed in range(1, 5)} | {"labels.csv": rows.encode()})
+        run = ingest(out, source(images, "labeled"), holdout_fraction=0.999)
+        assert (run.keys("train"), run.keys("test")) == (["2", "4"], ["1", "3"])
+
+
+def _held_out_names(pattern, count):
+    held_out = (pattern.format(n) for n in range(100) if is_held_out(pattern.format(n), 0.3))
+    return [name for name, _ in zip(held_out, range(count), strict=False)]
 
 
 def _keys(files):

@@ -9,7 +9,7 @@ from tfx.types import artifact_utils, standard_artifacts
 
 from components.artifacts import LabelFractions
 from components.label_fraction_split.executor import Executor
-from components.label_fraction_split.selection import select
+from trainer.label_fractions import select
 
 CLASSES = ["zebra", "ant", "cat"]
 

@@ -1,0 +1,88 @@
+import math
+from fractions import Fraction
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trainer.label_fractions import class_quotas, hash_rank, select
+
+FRACTIONS = st.integers(1, 1000).map(lambda thousandths: thousandths / 1000)
+KEYS_BY_CLASS = st.dictionaries(
+    st.sampled_from(["ant", "bee", "cat", "dog", "élan"]),
+    st.sets(st.text(min_size=1, max_size=4), min_size=1, max_size=40),
+    min_size=1,
+)
+SEEDS = st.integers(0, 3)
+
+
+@settings(deadline=None)  # the machine may be busy
+@given(KEYS_BY_CLASS, st.tuples(FRACTIONS, FRACTIONS).map(sorted), SEEDS)
+def test_smaller_fraction_lies_inside_larger(keys_by_class, fractions, seed):
+    small, large = (select(keys_by_class, fraction, seed=seed) for fraction in fractions)
+    for label in keys_by_class:
+        assert large[label][: len(small[label])] == small[label]
+
+
+@settings(deadline=None)  # the machine may be busy
+@given(st.integers(1, 50), st.integers(1, 30), FRACTIONS)
+def test_classes_of_equal_size_differ_by_one_at_most_and_total_is_the_rounded_share(n, n_classes, fraction):
+    quotas = class_quotas(fraction, {f"class {i}": n for i in range(n_classes)})
+    assert max(quotas.values()) - min(quotas.values()) <= 1
+    share = Fraction(str(fraction)) * n
+    if share >= 1:
+        assert sum(quotas.values()) == math.floor(share * n_classes + Fraction(1, 2))
+
+
+@settings(deadline=None)  # the machine may be busy
+@given(st.dictionaries(st.text(min_size=1), st.integers(1, 10_000), min_size=1, max_size=20), FRACTIONS)
+def test_each_class_is_within_one_of_its_share_and_never_empty(sizes, fraction):
+    for label, quota in class_quotas(fraction, sizes).items():
+        share = Fraction(str(fraction)) * sizes[label]
+        assert 1 <= quota <= sizes[label]
+        assert abs(quota - share) < 1
+
+
+@settings(deadline=None)  # the machine may be busy
+@given(KEYS_BY_CLASS, FRACTIONS, SEEDS, st.randoms(use_true_random=False))
+def test_reading_order_changes_nothing(keys_by_class, fraction, seed, random):
+    shuffled = [(label, sorted(keys)) for label, keys in keys_by_class.items()]
+    random.shuffle(shuffled)
+    for _, keys in shuffled:
+        random.shuffle(keys)
+    assert select(dict(shuffled), fraction, seed=seed) == select(keys_by_class, fraction, seed=seed)
+
+
+@settings(deadline=None)  # the machine may be busy
+@given(KEYS_BY_CLASS, KEYS_BY_CLASS, FRACTIONS, SEEDS)
+def test_added_data_leaves_the_chosen_old_keys_a_prefix_of_the_old_order(old, added, fraction, seed):
+    grown = {label: old.get(label, set()) | added.get(label, set()) for label in old | added}
+    chosen = select(grown, fraction, seed=seed)
+    for label, old_keys in old.items():
+        old_order = sorted(old_keys, key=lambda key: hash_rank(key, seed=seed))
+        chosen_old = [key for key in chosen[label] if key in old_keys]
+        assert chosen_old == old_order[: len(chosen_old)]
+
+
+@settings(deadline=None)  # the machine may be busy
+@given(KEYS_BY_CLASS, st.sets(st.text(min_size=5, max_size=8), max_size=30), FRACTIONS, SEEDS)
+def test_data_added_to_one_class_leaves_the_other_classes_alone(old, added, fraction, seed):
+    grown_label = min(old)
+    before = select(old, fraction, seed=seed)
+    after = select({**old, grown_label: old[grown_label] | added}, fraction, seed=seed)
+    assert {**before, grown_label: None} == {**after, grown_label: None}
+
+
+def test_another_seed_chooses_other_keys():
+    keys = {"cat": [f"image-{i}" for i in range(100)]}
+    assert select(keys, 0.1, seed=0) != select(keys, 0.1, seed=1)
+
+
+def test_decimal_fraction_is_taken_as_written():
+    # In binary, 0.29 · 100 falls short of 29.
+    assert class_quotas(0.29, {"cat": 100}) == {"cat": 29}
+
+
+def test_imagenet_like_classes_get_twelve_or_thirteen():
+    quotas = class_quotas(0.01, {f"class {i:03}": 1281 for i in range(1000)})
+    assert set(quotas.values()) == {12, 13}
+    assert sum(quotas.values()) == 12_810
