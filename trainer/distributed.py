@@ -89,13 +89,8 @@ def emulates_bfloat16() -> bool:
 
     Convolutions of bfloat16 take fifteen times as long there as those of float32.
     """
-    strategy = tf.distribute.get_strategy()
-    on_cpus = not tf.distribute.has_strategy() or isinstance(
-        strategy, (tf.distribute.MirroredStrategy, tf.distribute.MultiWorkerMirroredStrategy)
-    )
-    if not on_cpus or tf.config.list_logical_devices("GPU"):
-        return False
-    return not (_CPU_INFO.exists() and _BFLOAT16_FLAGS & set(_CPU_INFO.read_text().split()))
+    flags = set(_CPU_INFO.read_text().split()) if _CPU_INFO.exists() else set()
+    return on_cpus() and not _BFLOAT16_FLAGS & flags
 
 
 def per_replica_batch(batch_size: int, strategy: tf.distribute.Strategy) -> int:

@@ -23,6 +23,7 @@ from trainer.config import (
     AugmentConfig,
     ComputeConfig,
     CropConfig,
+    DiagnosticsConfig,
     EncoderConfig,
     GradientCacheConfig,
     OptimizerConfig,
@@ -164,6 +165,7 @@ def _pretraining(
         epochs=epochs,
         optimizer=OptimizerConfig(learning_rate=0.3, weight_decay=1e-6),
         compute=ComputeConfig(precision=precision),
+        diagnostics=DiagnosticsConfig(every_steps=0),  # lightly has none
     )
 
 
