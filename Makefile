@@ -8,15 +8,20 @@ UV := .tools/bin/uv
 READY := .venv/.ready
 TPU_PYTHON := .venv-tpu/bin/python
 TPU_READY := .venv-tpu/.ready
+BENCH_PYTHON := .venv-bench/bin/python
+BENCH_READY := .venv-bench/.ready
 # The first python of a version that really starts: a pyenv shim may be on the PATH without a version behind it.
 python_of = $(shell for p in python$(1) $$(ls -d "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/$(1).*/bin/python$(1) 2>/dev/null); do \
 	"$$p" -c 'import sys; sys.exit("%d.%d" % sys.version_info[:2] != "$(1)")' 2>/dev/null && { "$$p" -c 'import sys; print(sys.executable)'; break; }; done)
 PYTHON310 = $(call python_of,3.10)
 PYTHON312 = $(call python_of,3.12)
+PYTHON311 = $(firstword $(foreach version,3.11 3.12 3.13,$(call python_of,$(version))))
 require_python310 = test -n "$(PYTHON310)" || { echo "Python 3.10 is needed (TFX 1.16 runs on no newer one): \
 	'pyenv install 3.10', or put python3.10 on the PATH"; exit 1; }
 require_tpu_host = test "$$(uname -sm)" = "Linux x86_64" || { echo "the TPU compiler exists for Linux on x86_64 only; \
 	this is $$(uname -sm)"; exit 1; }; test -n "$(PYTHON312)" || { echo "Python 3.12 is needed for the TPU compiler: \
+	'pyenv install 3.12', or put python3.12 on the PATH"; exit 1; }
+require_python311 = test -n "$(PYTHON311)" || { echo "Python 3.11, 3.12 or 3.13 is needed for lightly: \
 	'pyenv install 3.12', or put python3.12 on the PATH"; exit 1; }
 
 run_arguments = $(if $(UNLABELED),--unlabeled "$(UNLABELED)") $(if $(LABELED),--labeled "$(LABELED)") \
@@ -24,6 +29,7 @@ run_arguments = $(if $(UNLABELED),--unlabeled "$(UNLABELED)") $(if $(LABELED),--
 	$(foreach setting,$(SET),--set "$(setting)") $(if $(FROM),--from "$(FROM)") $(if $(TO),--to "$(TO)")
 tpu_arguments = $(foreach target,$(TARGETS),--target "$(target)") $(foreach precision,$(PRECISION),--precision "$(precision)") \
 	$(if $(PRESET),--preset "$(PRESET)") $(if $(BATCH),--batch "$(BATCH)") $(if $(MISSING_KERNEL),--missing-kernel)
+bench_arguments = $(foreach section,$(ONLY),--only "$(section)") $(if $(ROUNDS),--rounds "$(ROUNDS)")
 
 .PHONY: help
 help:  ## list the targets
@@ -53,6 +59,10 @@ format: $(READY)  ## format the code
 docs: $(READY)  ## write what the documentation takes from the code
 	@$(PYTHON) -m pipeline config --markdown > docs/configuration.md
 
+.PHONY: bench
+bench: $(READY) $(BENCH_READY)  ## the trainer's speed beside lightly's: [ONLY=augmentation|step|input|loss|memory ROUNDS=]
+	@PYTHONPATH=.:tests $(PYTHON) -m benchmarks $(bench_arguments)
+
 .PHONY: bench-ingestion
 bench-ingestion: $(READY)  ## images ingested a second, beside a bare decoding loop
 	@$(PYTHON) tests/benchmarks/ingestion.py
@@ -79,6 +89,14 @@ $(TPU_READY): infra/tpu/requirements.txt | $(UV)
 	@$(UV) pip sync --quiet --require-hashes --python $(TPU_PYTHON) infra/tpu/requirements.txt
 	@touch $@
 
+# Of its own too: what is measured against brings another NumPy, and nothing of it is a dependency of the trainer.
+$(BENCH_READY): tests/benchmarks/requirements.txt | $(UV)
+	@$(require_python311)
+	@echo "installing lightly and PyTorch into .venv-bench (5.3 GB on Linux, whose PyTorch brings CUDA) ..."
+	@$(UV) venv --quiet --clear --no-python-downloads --python "$(PYTHON311)" .venv-bench
+	@$(UV) pip sync --quiet --require-hashes --python $(BENCH_PYTHON) tests/benchmarks/requirements.txt
+	@touch $@
+
 $(UV):
 	@$(require_python310)
 	@echo "installing uv into .tools ..."
@@ -88,4 +106,4 @@ $(UV):
 
 .PHONY: clean
 clean:  ## remove the environments; runs stay
-	@rm -rf .venv .venv-tpu .tools
+	@rm -rf .venv .venv-tpu .venv-bench .tools

@@ -7,10 +7,14 @@ replicas, and the sum of the parts' gradients is the gradient of the global mean
 
 import json
 import os
+from pathlib import Path
 
 import tensorflow as tf
 
 from trainer.config import ComputeConfig
+
+_CPU_INFO = Path("/proc/cpuinfo")
+_BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}  # of x86-64 and of ARM
 
 
 def strategy_of(compute: ComputeConfig) -> tf.distribute.Strategy:
@@ -78,6 +82,15 @@ def jit_of(compute: ComputeConfig, strategy: tf.distribute.Strategy) -> bool:
             "choose strategy one_device"
         )
     return has_gpu if compute.jit_compile is None else compute.jit_compile
+
+
+def emulates_bfloat16() -> bool:
+    """Whether the current strategy computes on CPUs without instructions for bfloat16.
+
+    Convolutions of bfloat16 take fifteen times as long there as those of float32.
+    """
+    flags = set(_CPU_INFO.read_text().split()) if _CPU_INFO.exists() else set()
+    return on_cpus() and not _BFLOAT16_FLAGS & flags
 
 
 def per_replica_batch(batch_size: int, strategy: tf.distribute.Strategy) -> int:

@@ -8,7 +8,7 @@ not, as `same` does, by the size of the image: that is how the authors' weights 
 import tf_keras
 from tf_keras import layers
 
-from trainer import norms
+from trainer import distributed, norms
 from trainer import selective_kernels as sk
 from trainer.config import EncoderConfig
 from trainer.config.presets import encoder_of_depth
@@ -53,8 +53,9 @@ def resnet(
 def build_encoder(config: EncoderConfig, *, size_px: int | None, seed: int) -> tf_keras.Model:
     """The encoder f.
 
-    It computes in Keras' global policy and keeps h in float32. Where its norms need the strategy, it is the one in
-    whose scope this is called.
+    It computes in Keras' global policy and keeps h in float32. Under mixed_bfloat16 on CPUs that would emulate it,
+    the convolutions compute in float32 what the layers between them leave in bfloat16. The strategy in whose scope
+    this is called decides that, and what the norms need.
 
     Args:
         config: of the network.
@@ -88,6 +89,8 @@ class _Builder:
     def __init__(self, config: EncoderConfig, seed: int) -> None:
         self._config = config
         self._next_seed = seed * _SEED_STRIDE
+        halves = tf_keras.mixed_precision.global_policy().compute_dtype == "bfloat16"
+        self._convolution_policy = "float32" if halves and distributed.emulates_bfloat16() else None
 
     def stem(self, x, kind: str):
         width = self._config.width
@@ -167,6 +170,7 @@ class _Builder:
             kernel_initializer=tf_keras.initializers.VarianceScaling(
                 scale=2.0, mode="fan_out", distribution="truncated_normal", seed=self._next_seed
             ),
+            dtype=self._convolution_policy,
             name=f"{name}_conv",
         )(x)
 

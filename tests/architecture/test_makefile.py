@@ -90,6 +90,16 @@ def test_arguments_reach_the_command_line_as_they_are_written(clone):
     ) in planned
 
 
+def test_no_python_for_lightly_is_said_before_anything_is_installed(clone):
+    installed(clone)
+    (clone / "tests" / "benchmarks").mkdir(parents=True)
+    (clone / "tests" / "benchmarks" / "requirements.txt").touch()
+    done = make(clone, "bench")
+    assert done.returncode != 0
+    assert re.fullmatch(r"Python 3\.11, 3\.12 or 3\.13 is needed .*'pyenv install 3\.12'.*", done.stdout.strip())
+    assert not (clone / ".venv-bench").exists()
+
+
 def test_every_target_tells_what_it_is_for(clone):
     targets = set(re.findall(r"^\.PHONY: (\S+)$", (clone / "Makefile").read_text(), re.MULTILINE))
     told = dict(re.findall(r"^  make (\S+) +(\S.*)$", make(clone).stdout, re.MULTILINE))

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from infra.tpu import check, compile_hlo, export_step
 from infra.tpu.replicas import TracedReplicas
 from infra.tpu.targets import REPLICAS, TARGETS
+from trainer import distributed
 from trainer.config import AugmentConfig, CropConfig, EncoderConfig, HeadConfig
 
 EVERY_REPLICA = "{{0,1,2,3,4,5,6,7}}"
@@ -82,6 +83,13 @@ def test_op_without_a_tpu_lowering_is_refused_by_name():
     result = check.compile_for("v5e", tiny_step(missing_kernel=True))
     assert result["refusal"]["about"] == "op"
     assert "kernel_that_no_tpu_has" in result["refusal"]["reason"]
+
+
+def test_step_for_a_tpu_computes_in_bfloat16_whatever_the_host_has(monkeypatch, tmp_path):
+    monkeypatch.setattr(distributed, "_CPU_INFO", tmp_path / "none")
+    assert distributed.emulates_bfloat16()
+    with TracedReplicas(REPLICAS).scope():
+        assert not distributed.emulates_bfloat16()
 
 
 def hlo_of(fn, *specs):

@@ -5,7 +5,7 @@ import tf_keras
 from resnet_oracle import Forward, count_parameters
 from tensorflow.python.ops.resource_variable_ops import UninitializedVariable
 
-from trainer import norms, resnet, weights
+from trainer import distributed, norms, resnet, weights
 from trainer.config import EncoderConfig
 from trainer.config.presets import STAGE_BLOCKS
 
@@ -240,6 +240,35 @@ def test_encoder_under_mixed_precision_computes_in_bfloat16_and_keeps_weights_an
     assert encoder.get_layer("stage0_block0_b_select").output.dtype == tf.bfloat16
     difference = np.abs(h - exact(images, training=True)).max()
     assert 0 < difference < 0.1
+
+
+@pytest.mark.parametrize(
+    "flags, dtype",
+    [("fma avx2", "float32"), ("avx512f avx512_bf16", "bfloat16"), ("asimd bf16", "bfloat16"), (None, "float32")],
+)
+def test_convolutions_leave_bfloat16_only_where_the_cpu_would_emulate_it(monkeypatch, tmp_path, flags, dtype):
+    info = tmp_path / "cpuinfo"
+    if flags:
+        info.write_text(f"flags : {flags}")
+    monkeypatch.setattr(distributed, "_CPU_INFO", info)
+    tf_keras.mixed_precision.set_global_policy("mixed_bfloat16")
+    try:
+        encoder = resnet.build_encoder(TINY, size_px=8, seed=0)
+    finally:
+        tf_keras.mixed_precision.set_global_policy(None)
+    convolutions = [layer for layer in encoder.layers if isinstance(layer, tf_keras.layers.Conv2D)]
+    assert {layer.compute_dtype for layer in convolutions} == {dtype}
+    assert {layer.compute_dtype for layer in norms_of_batches(encoder).values()} == {"bfloat16"}
+    assert {variable.dtype for variable in encoder.variables} == {tf.float32}
+
+
+def test_convolutions_follow_floatx_where_nothing_is_mixed():
+    tf_keras.backend.set_floatx("float64")
+    try:
+        encoder = resnet.build_encoder(TINY, size_px=8, seed=0)
+    finally:
+        tf_keras.backend.set_floatx("float32")
+    assert encoder.get_layer("stem_conv").compute_dtype == "float64"
 
 
 def test_encoder_is_rebuilt_from_its_config():

@@ -1,0 +1,1 @@
+"""How fast the trainer is, and beside what; see `__main__`."""
