@@ -10,8 +10,8 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
-from trainer import distributed, gradient_cache, lars, losses, memory
-from trainer.config import ComputeConfig, MemoryConfig
+from trainer import distributed, gradient_cache, lars, loop, losses, memory, stages
+from trainer.config import AugmentConfig, ComputeConfig, CropConfig, MemoryConfig, OptimizerConfig, PretrainConfig
 
 N_IMAGES, N_DIMENSIONS, TEMPERATURE = 8, 3, 0.3
 GENERATOR = np.random.default_rng(5)
@@ -20,6 +20,12 @@ Z = [GENERATOR.normal(size=[N_IMAGES, N_DIMENSIONS]) for _ in range(2)]
 QUEUE = GENERATOR.normal(size=[5, N_DIMENSIONS])
 QUEUE /= np.linalg.norm(QUEUE, axis=1, keepdims=True)
 QUEUE[3] = 0  # an empty slot
+SIDE = 4
+PRETRAINING = PretrainConfig(
+    augment=AugmentConfig(crop=CropConfig(size_px=SIDE)),
+    batch_size=N_IMAGES,
+    optimizer=OptimizerConfig(name="sgd", learning_rate=0.5),  # a wrong scale of the gradient shows; LARS hides it
+)
 
 
 def network(seed, n_inputs, n_outputs):
@@ -71,6 +77,35 @@ def step_results(strategy, *, chunk_size=None):
         "gradients": [total(strategy, gradient) for gradient in gradients],
         "variables": [variable.numpy().tolist() for variable in encoder.variables + head.variables],
         "kernel before": kernel.tolist(),
+    }
+
+
+def pretraining_results(strategy):
+    """The trainer's own step, on images: metrics, and all variables after it."""
+    images = np.random.default_rng(6).integers(0, 256, (N_IMAGES, SIDE, SIDE, 3), np.uint8)
+    with strategy.scope():
+        inputs = tf_keras.layers.Input([SIDE, SIDE, 3])
+        flat = tf_keras.layers.Flatten()(inputs)
+        encoder = tf_keras.Model(inputs, network(1, SIDE * SIDE * 3, 6)(flat))
+        head = network(2, 6, N_DIMENSIONS)
+        variables = encoder.trainable_variables + head.trainable_variables
+        optimizer = loop.build_optimizer(PRETRAINING.optimizer, variables, batch_size=N_IMAGES, total_steps=2)
+
+    def run():
+        step = stages.pretrain_step(PRETRAINING, encoder, head, optimizer, seed=3)
+        keys = np.arange(N_IMAGES)
+        return step(
+            {
+                "image": own(images),
+                "size": own(np.full([N_IMAGES, 2], SIDE, np.int32)),
+                "key": own(keys),
+                "epoch": own(np.zeros_like(keys)),
+            }
+        )
+
+    metrics = tf.function(lambda: strategy.run(run), autograph=False)()
+    return {name: total(strategy, part) for name, part in metrics.items()} | {
+        "variables": [variable.numpy().tolist() for variable in encoder.variables + head.variables]
     }
 
 
@@ -132,7 +167,7 @@ def strategies():
 def mirrored():
     results = {}
     for strategy in strategies():
-        found = {"step": step_results(strategy)}
+        found = {"step": step_results(strategy), "pretraining": pretraining_results(strategy)}
         if strategy.num_replicas_in_sync <= 2:
             found |= {
                 "loss": loss_results(strategy),

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import tf_keras
 from example_files import class_images, write_examples
 
-from trainer import data, embeddings, heads, resnet, stages
+from trainer import data, embeddings, heads, loop, resnet, stages, views
 from trainer.config import (
     AugmentConfig,
     ClassifierConfig,
@@ -19,6 +20,7 @@ from trainer.config import (
     OptimizerConfig,
     PretrainConfig,
 )
+from trainer.memory import Memory
 
 TINY = EncoderConfig(stage_blocks=(1,), width=4)
 LABELS = [index % 4 for index in range(16)]
@@ -31,7 +33,7 @@ def files(tmp_path_factory):
     return write_examples(tmp_path_factory.mktemp("v2") / "examples", class_images(LABELS), labels=LABELS)
 
 
-def pretrain(files, **settings):
+def config_of(**settings):
     defaults = {
         "encoder": TINY,
         "head": HeadConfig(output_dim=8),
@@ -40,7 +42,11 @@ def pretrain(files, **settings):
         "epochs": 2,
         "optimizer": SGD,
     }
-    return stages.pretrain(PretrainConfig(**defaults | settings), files, seed=1)
+    return PretrainConfig(**defaults | settings)
+
+
+def pretrain(files, **settings):
+    return stages.pretrain(config_of(**settings), files, seed=1)
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +81,25 @@ def test_pretrain_memory_starts_empty_and_then_changes_the_loss(files, plain):
     losses = [[row["loss"] for row in trained.history.rows] for trained in (remembered, plain)]
     assert losses[0][0] == pytest.approx(losses[1][0], rel=1e-5)
     assert losses[0][1] > losses[1][1] + 0.1  # sixteen more negatives
+
+
+def test_pretrain_memory_is_filled_by_the_momentum_encoder_and_not_by_the_trained_one(files):
+    config = config_of(memory=MemoryConfig(queue_size=16, momentum=0.999))
+    encoder = resnet.build_encoder(config.encoder, size_px=8, seed=0)
+    head = heads.projection_head(config.head, input_dim=encoder.output_shape[-1], seed=1)
+    memory = Memory(encoder, head, config=config.memory)
+    for variable in memory.encoder.trainable_variables:
+        variable.assign_add(
+            tf.random.stateless_normal(variable.shape, [0, 1])
+        )  # another network than the trained one
+    variables = encoder.trainable_variables + head.trainable_variables
+    optimizer = loop.build_optimizer(config.optimizer, variables, batch_size=8, total_steps=1)
+    (batch,) = data.training_batches(files, batch_size=8, epochs=1, seed=0).take(1)
+    x = tf.concat(views.pair_maker(config.augment, size_px=8, seed=0)(batch), axis=0)
+    expected = tf.math.l2_normalize(memory.project(x), axis=1)
+    stages.pretrain_step(config, encoder, head, optimizer, seed=0, memory=memory)(batch)
+    # Image by image, first view and second; 0.999 of the momentum network is as it was.
+    np.testing.assert_allclose(memory.queue, tf.reshape(tf.stack(tf.split(expected, 2), axis=1), [16, -1]), atol=1e-4)
 
 
 @pytest.mark.parametrize("norm", ["local_batch", "layer", "group"])
