@@ -1,13 +1,25 @@
 """Images for the tests: a slice of the embedded sample, as people would keep it on disk."""
 
 import csv
+import os
 import tarfile
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 _SAMPLE = Path(__file__).resolve().parent.parent / "data" / "cifar10_sample"
+
+
+@pytest.fixture(autouse=True)
+def _tensorflows_switches_stay() -> Iterator[None]:
+    """Command lines set them; what TensorFlow is in a later test's process must not depend on the tests before it."""
+    before = {name: value for name, value in os.environ.items() if name.startswith("TF_")}
+    yield
+    for name in [name for name in os.environ if name.startswith("TF_")]:
+        del os.environ[name]
+    os.environ.update(before)
 
 
 @pytest.fixture(scope="session")

@@ -1,13 +1,7 @@
 """The trainer's side: one task in a process of its own. `python -m benchmarks.ours '{"task": ...}'`."""
 
-import os
-
-# As the command line sets them: TensorFlow reads them when it is imported.
-os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-
 import itertools
+import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from statistics import median

@@ -14,6 +14,8 @@ ROOT = Path(__file__).resolve().parents[2]
 THEIR_PYTHON = ROOT / ".venv-bench" / "bin" / "python"
 NOT_INSTALLED = "lightly is not installed; 'make bench' installs it (5 GB)"
 _PYTHONS = {"ours": Path(sys.executable), "theirs": THEIR_PYTHON}
+# As the command line sets them for TensorFlow; PyTorch does not look at them.
+_SWITCHES = {"TF_USE_LEGACY_KERAS": "1", "TF_CPP_MIN_LOG_LEVEL": "2", "TF_ENABLE_ONEDNN_OPTS": "1"}
 _SHOWN_OF_ERROR = 3000
 
 Start = Callable[[Run, int], Figures]
@@ -37,7 +39,7 @@ def in_new_process(run: Run, cores: int) -> Figures:
     done = subprocess.run(
         [str(python), "-m", f"benchmarks.{run.side}", json.dumps({"task": run.task, **run.settings})],
         cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])},
+        env=_SWITCHES | os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])},
         # No thread of this process is inside of a lock when it forks: there is only one.
         preexec_fn=lambda: os.sched_setaffinity(0, kept),
         capture_output=True,

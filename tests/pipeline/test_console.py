@@ -49,7 +49,7 @@ def test_record_without_progress_is_ignored():
 @pytest.mark.parametrize("on_terminal", [False, True])
 def test_warning_is_shown_beside_the_progress(on_terminal):
     out = io.StringIO()
-    handler = ProgressHandler(Console(file=out, width=140, force_terminal=on_terminal))
+    handler = ProgressHandler(Console(file=out, width=140, force_terminal=on_terminal, color_system=None))
     emit(handler, 10, 100)
     handler.emit(logging.LogRecord("trainer.watching", logging.WARNING, "", 0, "it [has] collapsed", (), None))
     emit(handler, 20, 100)
