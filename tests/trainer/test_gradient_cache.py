@@ -217,12 +217,15 @@ def test_frozen_batch_norm_keeps_its_moving_statistics(float64):
     assert cache.sweeps == 2
 
 
+# oneDNN's allocator and malloc's heap keep what the first call took, so that the second one's peak would say nothing.
+EVERY_TENSOR_ITS_OWN_PAGES = {"TF_ENABLE_ONEDNN_OPTS": "0", "MALLOC_MMAP_THRESHOLD_": "65536"}
+
+
 def test_memory_of_a_step_grows_with_the_chunk_and_not_with_the_batch():
     process = subprocess.run(
         [sys.executable, chunked_memory.__file__],
         cwd=Path(gradient_cache.__file__).parents[1],
-        # oneDNN's allocator keeps what the first call took, so that the second one's peak would say nothing.
-        env={**os.environ, "PYTHONPATH": ".", "TF_ENABLE_ONEDNN_OPTS": "0"},
+        env={**os.environ, "PYTHONPATH": ".", **EVERY_TENSOR_ITS_OWN_PAGES},
         capture_output=True,
         text=True,
         timeout=300,
@@ -231,5 +234,5 @@ def test_memory_of_a_step_grows_with_the_chunk_and_not_with_the_batch():
     assert process.returncode == 0, process.stderr
     mib = json.loads(process.stdout)
     # Eight times the batch: what grows with it is its images, z and the loss on it, not the activations.
-    assert mib["cached 512"] < 4 * mib["cached 64"], mib
-    assert mib["cached 512"] < 0.5 * mib["full 512"], mib
+    assert mib["cached 512"] < 1.2 * mib["cached 64"], mib
+    assert mib["cached 512"] < 0.4 * mib["full 512"], mib
