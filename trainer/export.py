@@ -1,5 +1,6 @@
 """What a stage hands on: weights without pickle for the next stage, and a SavedModel that takes encoded bytes."""
 
+import functools
 import json
 import os
 from collections.abc import Callable, Sequence
@@ -39,7 +40,8 @@ class ServedEncoder(tf.Module):
             ValueError: neither the model nor `size_px` says a size.
         """
         super().__init__()
-        self._model = model
+        # Not the Keras model: of one that it tracks a SavedModel holds every layer's functions, each traced for it.
+        self._network, self._variables = functools.partial(model, training=False), model.variables
         self._preprocessing = preprocessing
         if size_px is None and model.input_shape[1] is None:
             raise ValueError("size_px None: a model of images of any size must be served at one; give its size_px")
@@ -59,7 +61,7 @@ class ServedEncoder(tf.Module):
     @tf.function(input_signature=[_ENCODED], autograph=_AUTOGRAPH)
     def embed(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         """[B] encoded images → h [B, D]."""
-        return {"embedding": self._model(self.preprocess(image_bytes)["image"], training=False)}
+        return {"embedding": self._network(self.preprocess(image_bytes)["image"])}
 
     @property
     def signatures(self) -> dict[str, Any]:
@@ -90,13 +92,13 @@ class ServedClassifier(ServedEncoder):
     @tf.function(input_signature=[_ENCODED], autograph=_AUTOGRAPH)
     def embed(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         """[B] encoded images → h [B, D]."""
-        _, h = self._model(self.preprocess(image_bytes)["image"], training=False)
+        _, h = self._network(self.preprocess(image_bytes)["image"])
         return {"embedding": h}
 
     @tf.function(input_signature=[_ENCODED], autograph=_AUTOGRAPH)
     def classify(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         """[B] encoded images → probabilities [B, C], the likeliest class [B] and h [B, D]."""
-        logits, h = self._model(self.preprocess(image_bytes)["image"], training=False)
+        logits, h = self._network(self.preprocess(image_bytes)["image"])
         label = tf.gather(self._classes, tf.argmax(logits, axis=1))
         return {"probabilities": tf.nn.softmax(logits), "label": label, "embedding": h}
 

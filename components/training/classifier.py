@@ -48,7 +48,9 @@ def run_fn(fn_args: FnArgs) -> None:
     )
     classifier.history.write(os.path.join(fn_args.model_run_dir, "history.csv"))
     _write_scores(fn_args, classifier, config, n_labels=files.count, test=test, classes=classes)
-    served = export.ServedClassifier(classifier.model, common.preprocessing_layer(fn_args), classes=classes)
+    served = export.ServedClassifier(
+        classifier.model, common.Preprocessing(fn_args.transform_graph_path), classes=classes
+    )
     export.save_served(served, fn_args.serving_model_dir)
     export.save_classes(classes, fn_args.serving_model_dir)
 

@@ -7,7 +7,9 @@ import os
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 import tensorflow_transform as tft
+from tensorflow_transform.saved.saved_transform_io_v2 import SavedModelLoader
 from tfx.components.trainer.fn_args_utils import FnArgs
 from tfx.dsl.io import fileio
 
@@ -34,9 +36,21 @@ def progress_reporter(stage: str) -> loop.Report:
     return report
 
 
-def preprocessing_layer(fn_args: FnArgs) -> Any:
-    """The Transform's graph as a layer from raw to transformed features."""
-    return tft.TFTransformOutput(fn_args.transform_graph_path).transform_features_layer()
+class Preprocessing(tf.Module):
+    """The Transform's graph as a function from raw to transformed features, for a SavedModel to hold.
+
+    TFT's own layer for it is a Keras model, whose functions a SavedModel traces and converts one by one.
+    """
+
+    def __init__(self, transform_graph_path: str) -> None:
+        super().__init__()
+        output = tft.TFTransformOutput(transform_graph_path)
+        self._loader = SavedModelLoader(output.transform_savedmodel_dir)
+        self._loaded = dict(vars(self._loader))  # tables and assets are saved with what they are an attribute of
+
+    def __call__(self, features: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Raw features, all or some, → what can be made of them."""
+        return self._loader.apply_transform_model(features)
 
 
 def class_names(fn_args: FnArgs) -> list[str]:

@@ -36,7 +36,7 @@ def run_fn(fn_args: FnArgs) -> None:
     pretrained.diagnostics.write(os.path.join(fn_args.model_run_dir, "diagnostics.csv"))
     _write_views(fn_args, config, files)
     common.write_json(fn_args.model_run_dir, "channels.json", _channels(files))
-    served = export.ServedEncoder(pretrained.encoder, common.preprocessing_layer(fn_args))
+    served = export.ServedEncoder(pretrained.encoder, common.Preprocessing(fn_args.transform_graph_path))
     export.save_served(served, fn_args.serving_model_dir)
     export.save_encoder(pretrained.encoder, config.encoder, fn_args.serving_model_dir)
     export.save_head(pretrained.head, config.head, fn_args.serving_model_dir)
@@ -62,7 +62,7 @@ def _write_views(fn_args: FnArgs, config: PretrainConfig, files: sources.Example
     count = min(_SHOWN_VIEWS, files.count)
     batch = next(iter(data.training_batches(files, batch_size=count, epochs=1, seed=seed)))
     size_px = config.augment.crop.size_px or files.short_side_px
-    view_a, view_b = views.pair_maker(config.augment, size_px=size_px, seed=seed)(batch)
+    view_a, view_b = views.pair_maker(config.augment, size_px=size_px, seed=seed, compiled=False)(batch)
     common.write_arrays(
         fn_args.model_run_dir,
         "views.npz",

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tensorflow.core.protobuf import saved_model_pb2
 from tfx.components.trainer.fn_args_utils import FnArgs
 
 from components.training import classifier, pretrain
@@ -131,6 +132,14 @@ def test_served_classifier_takes_bytes_and_gives_probabilities_and_h_without_our
     classes = json.loads(Path(finetuned.serving_model_dir, "assets.extra", "classes.json").read_text())
     labels = [classes[index].encode() for index in probabilities.argmax(axis=1)]
     assert served["serving_default/label"].tolist() == labels
+
+
+def test_served_model_holds_no_keras_layer_whose_functions_were_traced_for_it(pretrained, finetuned):
+    for args in (pretrained, finetuned):
+        saved = saved_model_pb2.SavedModel.FromString(Path(args.serving_model_dir, "saved_model.pb").read_bytes())
+        nodes = saved.meta_graphs[0].object_graph_def.nodes
+        kinds = {node.user_object.identifier for node in nodes if node.HasField("user_object")}
+        assert kinds and not {kind for kind in kinds if "keras" in kind}
 
 
 def test_served_classifier_scores_the_test_images_as_the_training_did(served, finetuned, raw_images):

@@ -119,7 +119,7 @@ class PretrainConfig(Settings):
     batch_size: Annotated[int, Field(ge=2)] | None = Field(
         None, description="images a step over all replicas, two views of each; null: 256, or all if there are fewer"
     )
-    epochs: Count = Field(40, description="passes over the unlabeled images")
+    epochs: Count = Field(30, description="passes over the unlabeled images")
     optimizer: OptimizerConfig = OptimizerConfig(learning_rate=3.0, weight_decay=1e-4, warmup_share=0.1)
     memory: MemoryConfig = MemoryConfig()
     gradient_cache: GradientCacheConfig = GradientCacheConfig()
