@@ -81,10 +81,11 @@ def check(accounts: Accounts, sources: Sequence[Source], *, splits: Sequence[str
         if account.reasons[NO_LABEL] and not some_labeled:
             raise ValueError(_no_label_message(source, account))
         if account.rejected > max_rejected_share * account.read:
+            remedy = f"{labels.HOW_TO_LABEL} " if account.reasons[NO_LABEL] else ""
             raise ValueError(
                 f"{source.name}: {account.rejected} of {account.read} images in {source.path} were rejected, "
                 f"more than max_rejected_share={max_rejected_share:g} allows:\n{_reasons_text(account)}\n"
-                "Mend or remove them, or raise max_rejected_share."
+                f"{remedy}Mend or remove them, or raise data.max_rejected_share."
             )
     kept = collections.Counter()
     for account in accounts.values():

@@ -32,6 +32,6 @@ def parse_fractions(text: str) -> list[float]:
 
 
 def fraction_split_name(fraction: float) -> str:
-    """Names the split that holds a fraction: 0.01 → "fraction-1pct", 0.005 → "fraction-0.5pct"."""
+    """Names the split that holds a fraction: 0.01 → "fraction-1pct", 0.005 → "fraction-0_5pct", without a point."""
     percent = (Decimal(str(float(fraction))) * 100).normalize()
-    return f"fraction-{percent:f}pct"
+    return f"fraction-{percent:f}pct".replace(".", "_")

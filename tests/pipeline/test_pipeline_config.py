@@ -73,6 +73,10 @@ def test_impossible_value_is_refused_with_field_value_and_rule(override, words):
     assert all(word in message for word in words), message
 
 
+def test_list_is_not_called_too_short_for_its_bad_item():
+    assert refused("fractions=[0]") == "fractions.0 = 0: must be greater than 0"
+
+
 def test_areas_in_the_wrong_order_are_refused():
     message = refused("pretrain.augment.crop.min_area=0.9", "pretrain.augment.crop.max_area=0.5")
     assert "min_area 0.9" in message

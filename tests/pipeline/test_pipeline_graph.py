@@ -22,7 +22,7 @@ def nodes(pipeline) -> dict:
 def test_every_fraction_has_its_fine_tuning_and_its_baseline():
     ids = set(nodes(build("fractions=[0.005, 0.1, 1]")))
     assert {
-        f"{kind}-{share}" for kind in ("FineTune", "Supervised") for share in ("0.5pct", "10pct", "100pct")
+        f"{kind}-{share}" for kind in ("FineTune", "Supervised") for share in ("0_5pct", "10pct", "100pct")
     } <= ids
 
 

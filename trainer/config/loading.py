@@ -46,7 +46,7 @@ def load(
         # YAML knows dates; no field is one, and as a word it is accepted or refused like any other.
         return model.model_validate_json(json.dumps(settings, default=str))
     except ValidationError as error:
-        raise ConfigError("\n".join(_explain(details) for details in error.errors())) from None
+        raise ConfigError("\n".join(_explain(details) for details in _innermost(error.errors()))) from None
 
 
 def dump(settings: Settings) -> str:
@@ -107,6 +107,16 @@ def _apply(settings: dict[str, Any], override: str) -> None:
         settings[name] = yaml.load(text, _Yaml12Loader)
     except yaml.YAMLError as error:
         raise ConfigError(f"{override!r}: the value is not YAML: {error}") from error
+
+
+def _innermost(faults: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Without those of a whole that only follow from its part's: a list without its bad items is too short."""
+    places = [fault["loc"] for fault in faults]
+    return [
+        fault
+        for fault, loc in zip(faults, places, strict=True)
+        if not any(len(place) > len(loc) and place[: len(loc)] == loc for place in places)
+    ]
 
 
 def _explain(details: dict[str, Any]) -> str:

@@ -67,6 +67,15 @@ def test_an_image_that_beam_loses_fails_the_run():
         summary.check(accounts, [source], splits=["train"], max_rejected_share=1.0)
 
 
+def test_rejected_for_want_of_a_label_are_told_how_to_give_one():
+    source = Source("s", "/images", "train", labeled=True)
+    account = summary.Account(read=3, kept=1, rejected=0, splits=collections.Counter(train=1))
+    for uri in ("/images/1.png", "/images/2.png"):
+        account.reject(uri, summary.NO_LABEL)
+    with pytest.raises(ValueError, match=r"2 of 3 images .*(?s:.*)folders named after their class"):
+        summary.check({"s": account}, [source], splits=["train"], max_rejected_share=0.2)
+
+
 @pytest.mark.parametrize("reads", [[], [0, 0, 1], [1]])
 def test_a_work_item_that_beam_loses_or_repeats_fails_the_run(tmp_path, reads):
     run_settings = ingest.Settings(

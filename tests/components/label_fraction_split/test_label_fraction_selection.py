@@ -1,4 +1,5 @@
 import pytest
+from tfx.types import artifact_utils
 
 from components.label_fraction_split.selection import fraction_split_name, parse_fractions
 
@@ -8,14 +9,15 @@ from components.label_fraction_split.selection import fraction_split_name, parse
     [
         (0.01, "fraction-1pct"),
         (0.1, "fraction-10pct"),
-        (0.005, "fraction-0.5pct"),
+        (0.005, "fraction-0_5pct"),
         (1.0, "fraction-100pct"),
         (1, "fraction-100pct"),
-        (1e-05, "fraction-0.001pct"),
+        (1e-05, "fraction-0_001pct"),
     ],
 )
 def test_split_name_is_the_percentage(fraction, name):
     assert fraction_split_name(fraction) == name
+    assert artifact_utils.encode_split_names([name]) == f'["{name}"]'  # which refuses what TFX takes for no name
 
 
 def test_fractions_are_read_and_sorted():
