@@ -11,7 +11,6 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 _TINY = """
-data: {image_size_px: 16}
 fractions: [0.5, 1]
 pretrain:
   encoder: {stage_blocks: [1], width: 4}

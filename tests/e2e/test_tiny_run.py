@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 _ARMS = {"linear", "knn", "random", "finetune", "supervised"}
@@ -28,6 +29,14 @@ def test_whole_run_leaves_metrics_report_and_pushed_model(first_run):
     assert (first_run.output / "report.html").stat().st_size > 100_000
     assert metrics["pushed"] == str(first_run.output / "pushed" / "1")
     assert "report.html" in first_run.out
+
+
+def test_unlabeled_images_of_another_size_are_pretrained_on_at_that_of_the_labelled_ones(first_run):
+    (views,) = first_run.output.glob("artifacts/Pretrain/model_run/*/views.npz")
+    shown = np.load(views)
+    assert shown["original"].shape[1:] == (32, 32, 3) and shown["view_a"].shape[1:] == (16, 16, 3)
+    (encoder,) = first_run.output.glob("artifacts/Pretrain/model/*/**/encoder.json")
+    assert json.loads(encoder.read_text())["size_px"] == 16
 
 
 def test_no_test_images_given_holds_out_a_hash_stable_share(first_run):
