@@ -68,8 +68,9 @@ def _channels(files: sources.ExampleFiles) -> dict[str, list[float]]:
 def _write_views(fn_args: FnArgs, config: PretrainConfig, files: sources.ExampleFiles) -> None:
     seed = fn_args.custom_config["seed"]
     count = min(_SHOWN_VIEWS, files.count)
-    batch = next(iter(data.training_batches(files, batch_size=count, epochs=1, seed=seed)))
-    view_a, view_b = views.pair_maker(config.augment, size_px=config.augment.crop.size_px, seed=seed)(batch)
+    (batch,) = data.sample_batches(files, batch_size=count, n_batches=1, seed=seed)
+    size_px = config.augment.crop.size_px
+    view_a, view_b = views.pair_maker(config.augment, size_px=size_px, seed=seed, compiled=False)(batch)
     common.write_arrays(
         fn_args.model_run_dir,
         "views.npz",

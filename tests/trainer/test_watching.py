@@ -164,6 +164,12 @@ def test_watcher_looks_at_the_labelled_images_where_there_are_any(files, network
     assert sorted(look.label.tolist()) == [0, 1, 2, 3, 4, 5] and look.h.shape == (12, 4)
 
 
+def test_watcher_of_a_set_that_is_not_held_fills_no_shuffle_buffer(files, networks, monkeypatch):
+    monkeypatch.setitem(vars(files), "held", files)  # as a set that is too large for memory
+    monkeypatch.delattr(tf.data.Dataset, "shuffle")
+    assert look_of(files, networks, images=5).h.shape == (10, 4)
+
+
 def test_watcher_of_one_image_is_refused(networks, tmp_path):
     one = write_examples(tmp_path / "one", random_images(1), labels=[0])
     with pytest.raises(ValueError, match="1 images to watch: give 2 or more"):
