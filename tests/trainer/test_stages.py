@@ -1,5 +1,3 @@
-import functools
-
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -22,13 +20,10 @@ MILD = AugmentConfig(crop=CropConfig(min_area=0.5), jitter_strength=0.3, graysca
 TIMES = {"images_per_s", "input_wait_share"}
 LABELS = [index % 4 for index in range(20)]
 
-
-@pytest.fixture(autouse=True, scope="module")
-def compile_once():
-    """A view maker is a pure function of its arguments, and seconds of XLA's time."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(views, "pair_maker", functools.cache(views.pair_maker))
-        yield
+pytestmark = [
+    pytest.mark.usefixtures("compile_views_once"),
+    pytest.mark.filterwarnings("ignore:Even though the `tf.config.experimental_run_functions_eagerly`:UserWarning"),
+]
 
 
 def pretrain_config(**settings):
@@ -154,6 +149,7 @@ def test_pretrain_diagnostics_are_those_of_the_steps_and_of_the_trained_network(
     assert rows[-1] == pytest.approx(rows[-1] | diagnostics.measure(look), rel=1e-4)
 
 
+@pytest.mark.usefixtures("eager")
 def test_pretrain_on_images_that_are_all_alike_warns_of_collapse_and_of_guessing(tmp_path, caplog):
     files = write_examples(tmp_path / "gray", np.full([20, 8, 8, 3], 128, np.uint8))
     still = AugmentConfig(jitter_strength=0.0, grayscale_probability=0.0)
@@ -184,6 +180,7 @@ def test_pretrain_first_step_is_the_loss_of_one_forward_pass_over_both_views(unl
         {"encoder": EncoderConfig(stage_blocks=(1,), width=2, block="bottleneck", stem="imagenet")},
     ],
 )
+@pytest.mark.usefixtures("eager")
 def test_pretrain_every_literal_takes_steps_that_move_every_variable(unlike, settings):
     config = pretrain_config(epochs=2, **settings)
     trained = stages.pretrain(config, unlike, seed=1)
@@ -193,16 +190,7 @@ def test_pretrain_every_literal_takes_steps_that_move_every_variable(unlike, set
         assert not np.array_equal(variable, initial), variable.name
 
 
-@pytest.fixture
-def eager():
-    """Without XLA, which would take longer over another set of views than all their steps."""
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
-
-
 @pytest.mark.usefixtures("eager")
-@pytest.mark.filterwarnings("ignore:Even though the `tf.config.experimental_run_functions_eagerly`:UserWarning")
 def test_pretrain_ragged_images_are_cropped_to_the_asked_size_and_blurred(tmp_path):
     images = [random_images(1, height=h, width=w)[0] for h, w in [(8, 8), (8, 16), (13, 8), (8, 9)]]
     config = pretrain_config(
@@ -212,6 +200,7 @@ def test_pretrain_ragged_images_are_cropped_to_the_asked_size_and_blurred(tmp_pa
     assert trained.encoder.input_shape == (None, 6, 6, 3) and len(trained.history.rows) == 2
 
 
+@pytest.mark.usefixtures("eager")
 def test_pretrain_default_batch_is_the_whole_small_set(tmp_path):
     files = write_examples(tmp_path / "ten", random_images(10))
     trained = stages.pretrain(pretrain_config(batch_size=None, epochs=1), files, seed=1)
@@ -257,6 +246,7 @@ def test_train_classifier_leaves_the_pretrained_encoder_as_it_was(finetuned, pre
     assert not np.array_equal(classifier.model.get_weights()[0], before[0])
 
 
+@pytest.mark.usefixtures("eager")
 def test_train_classifier_starts_from_the_pretrained_weights(files, pretrained):
     still = OptimizerConfig(name="sgd", learning_rate=1e-30)
     started = train_classifier(files, pretrained=pretrained.encoder, steps=1, optimizer=still)
@@ -265,6 +255,7 @@ def test_train_classifier_starts_from_the_pretrained_weights(files, pretrained):
     assert_equal_weights(kernels, expected)
 
 
+@pytest.mark.usefixtures("eager")
 def test_train_classifier_from_scratch_starts_from_the_seed(files):
     still = OptimizerConfig(name="sgd", learning_rate=1e-30)
     started = train_classifier(files, steps=1, optimizer=still)
@@ -279,6 +270,7 @@ def test_train_classifier_repeat_gives_identical_weights(files):
 
 
 @pytest.mark.parametrize("name", ["lars", "sgd", "adamw"])
+@pytest.mark.usefixtures("eager")
 def test_train_classifier_every_optimizer_moves_encoder_and_head(files, name):
     optimizer = OptimizerConfig(name=name, learning_rate=0.1, weight_decay=0.01)
     classifier = train_classifier(files, steps=3, optimizer=optimizer)
@@ -295,6 +287,7 @@ def test_train_classifier_lars_does_not_adapt_its_head(files):
     assert np.abs(steps[0].model.get_layer("logits").kernel.numpy()).max() > 0.3
 
 
+@pytest.mark.usefixtures("eager")
 def test_train_classifier_batch_larger_than_the_set_takes_all_of_it(tmp_path):
     files = write_examples(tmp_path / "few", class_images([0, 1, 2]), labels=[0, 1, 2])
     classifier = train_classifier(files, steps=2, n_classes=3)

@@ -27,6 +27,11 @@ LABELS = [index % 4 for index in range(16)]
 CROP = AugmentConfig(crop=CropConfig(min_area=0.8), jitter_strength=0.0, grayscale_probability=0.0)
 SGD = OptimizerConfig(name="sgd", learning_rate=0.05, decay="constant")
 
+pytestmark = [
+    pytest.mark.usefixtures("compile_views_once"),
+    pytest.mark.filterwarnings("ignore:Even though the `tf.config.experimental_run_functions_eagerly`:UserWarning"),
+]
+
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
@@ -83,6 +88,7 @@ def test_pretrain_memory_starts_empty_and_then_changes_the_loss(files, plain):
     assert losses[0][1] > losses[1][1] + 0.1  # sixteen more negatives
 
 
+@pytest.mark.usefixtures("eager")
 def test_pretrain_memory_is_filled_by_the_momentum_encoder_and_not_by_the_trained_one(files):
     config = config_of(memory=MemoryConfig(queue_size=16, momentum=0.999))
     encoder = resnet.build_encoder(config.encoder, size_px=8, seed=0)
@@ -103,6 +109,7 @@ def test_pretrain_memory_is_filled_by_the_momentum_encoder_and_not_by_the_traine
 
 
 @pytest.mark.parametrize("norm", ["local_batch", "layer", "group"])
+@pytest.mark.usefixtures("eager")
 def test_pretrain_every_norm_takes_finite_steps(files, norm):
     trained = pretrain(files, encoder=TINY.model_copy(update={"norm": norm}), epochs=1)
     assert all(np.isfinite(row["loss"]) for row in trained.history.rows)
@@ -135,6 +142,7 @@ def classifier(files, pretrained, **settings):
     )
 
 
+@pytest.mark.usefixtures("eager")
 def test_linear_evaluation_moves_the_classifier_and_no_variable_of_the_encoder(files, plain):
     before = plain.encoder.get_weights()
     probe = classifier(files, plain, frozen=True)
@@ -147,6 +155,7 @@ def test_linear_evaluation_moves_the_classifier_and_no_variable_of_the_encoder(f
     assert logits.kernel.numpy().any()
 
 
+@pytest.mark.usefixtures("eager")
 def test_finetuning_from_the_middle_of_the_head_starts_with_its_layer_and_tunes_it(files, plain):
     still = classifier(files, plain, head_layer=1, steps=1, optimizer=SGD.model_copy(update={"learning_rate": 1e-30}))
     np.testing.assert_array_equal(
