@@ -1,13 +1,27 @@
 """Makes the oracles importable; `tests` itself stays off the path, where it would shadow what it mirrors."""
 
 import functools
+import os
+import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "oracles"))
+
+
+@pytest.fixture
+def send_sigterm() -> Iterator[Callable[[], None]]:
+    """Sends SIGTERM to this process; where no training listens the test fails, and the signal does not end pytest."""
+
+    def unheard(*_: object) -> None:
+        pytest.fail("SIGTERM was sent, and no training was listening")
+
+    before = signal.signal(signal.SIGTERM, unheard)
+    yield lambda: os.kill(os.getpid(), signal.SIGTERM)
+    signal.signal(signal.SIGTERM, before)
 
 
 @pytest.fixture

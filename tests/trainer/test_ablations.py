@@ -2,8 +2,6 @@
 
 import io
 import json
-import os
-import signal
 from contextlib import contextmanager
 
 import click.testing
@@ -159,8 +157,8 @@ def test_cell_of_other_images_is_measured_again(folders, measured, tmp_path):
 class SigtermAt:
     """Sends SIGTERM to this process at the first report of a training, counted from 1."""
 
-    def __init__(self, training):
-        self._training = training
+    def __init__(self, send_sigterm, *, training):
+        self._send_sigterm, self._training = send_sigterm, training
         self.seen = []
 
     @contextmanager
@@ -171,15 +169,15 @@ class SigtermAt:
         def report(progress):
             steps.append(progress.step)
             if len(self.seen) == self._training and len(steps) == 1:
-                os.kill(os.getpid(), signal.SIGTERM)
+                self._send_sigterm()
 
         yield report
 
 
-def test_stopped_table_goes_on_in_the_cell_it_was_in(folders, tmp_path, monkeypatch):
+def test_stopped_table_goes_on_in_the_cell_it_was_in(folders, tmp_path, monkeypatch, send_sigterm):
     settings = {"pretrain.epochs": 3}
     _, whole = ablate("head", folders, tmp_path / "whole", only=TWO_CELLS[1:], settings=settings)
-    bar = SigtermAt(training=3)  # of the second cell: the first one's pretraining and probe were before
+    bar = SigtermAt(send_sigterm, training=3)  # of the second cell: the first one's pretraining and probe were before
     monkeypatch.setattr(console, "progress", bar.progress)
     stopped, cells = ablate("head", folders, tmp_path / "stopped", only=TWO_CELLS, settings=settings)
     assert "stopped by SIGTERM after step 1 of 3" in stopped and list(cells) == ["linear--32.json"]

@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 from contextlib import contextmanager
 
 import click.testing
@@ -96,7 +95,8 @@ def test_distill_learns_from_a_finetuned_classifier(folders, finetuned, tmp_path
 class SigtermOnce:
     """Sends SIGTERM to this process when a training reports, once."""
 
-    def __init__(self):
+    def __init__(self, send_sigterm):
+        self._send_sigterm = send_sigterm
         self.seen = []
 
     @contextmanager
@@ -104,7 +104,7 @@ class SigtermOnce:
         def report(progress):
             self.seen.append(progress.step)
             if len(self.seen) == 1:
-                os.kill(os.getpid(), signal.SIGTERM)
+                self._send_sigterm()
 
         yield report
 
@@ -116,7 +116,7 @@ def weights_in(output):
 
 @pytest.mark.parametrize("command", ["finetune", "distill"])
 def test_command_stopped_by_sigterm_ends_in_good_order_and_goes_on(
-    folders, pretrained, finetuned, tmp_path, monkeypatch, command
+    folders, pretrained, finetuned, tmp_path, monkeypatch, send_sigterm, command
 ):
     arguments = {
         "finetune": ("--model", pretrained, "--labeled", f"{folders}/train"),
@@ -124,7 +124,7 @@ def test_command_stopped_by_sigterm_ends_in_good_order_and_goes_on(
     }[command]
     whole, stopped = str(tmp_path / "whole"), str(tmp_path / "stopped")
     run(command, *arguments, "--output", whole)
-    bar = SigtermOnce()
+    bar = SigtermOnce(send_sigterm)
     monkeypatch.setattr(console, "progress", bar.progress)
     assert "stopped by SIGTERM after step 1 of" in run(command, *arguments, "--output", stopped)
     assert not os.path.exists(f"{stopped}/assets.extra")
