@@ -1,5 +1,7 @@
 """Batches from sets of images, in an order that is a pure function of seed, epoch and files."""
 
+from collections.abc import Callable
+
 import tensorflow as tf
 
 from trainer import images, prng
@@ -11,6 +13,7 @@ __all__ = [
     "naming_unreadable",
     "open_examples",
     "open_folder",
+    "remaining_batches",
     "sample_batches",
     "training_batches",
 ]
@@ -73,6 +76,21 @@ def training_batches(
     first_epoch, passed_over = divmod(first_step, steps_per_epoch)
     references = tf.data.Dataset.range(first_epoch, epochs).flat_map(one_epoch).skip(passed_over).unbatch()
     return source.read_batches(references, batch_size=replica_rows).enumerate().map(finish).prefetch(2)
+
+
+def remaining_batches(
+    files: ExampleFiles, *, batch_size: int, total_steps: int, seed: int
+) -> Callable[[int, tf.distribute.InputContext], tf.data.Dataset]:
+    """`training_batches` of as many epochs as the steps need, as `loop.train` asks for them when it goes on."""
+    # A batch larger than the set is refused, in words, where the batches are made.
+    epochs = -(-total_steps // max(files.count // batch_size, 1))
+
+    def batches(first_step: int, context: tf.distribute.InputContext) -> tf.data.Dataset:
+        return training_batches(
+            files, batch_size=batch_size, epochs=epochs, seed=seed, first_step=first_step, context=context
+        )
+
+    return batches
 
 
 def sample_batches(files: ExampleFiles, *, batch_size: int, n_batches: int, seed: int) -> tf.data.Dataset:
