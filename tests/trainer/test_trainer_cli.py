@@ -19,6 +19,8 @@ from trainer.config import MethodConfig, load
 SMALL = [
     "pretrain.encoder.stage_blocks=[1]",
     "pretrain.encoder.width=4",
+    "pretrain.augment.jitter_strength=0",  # crops are made and compiled faster than colours
+    "pretrain.augment.grayscale_probability=0",
     "pretrain.batch_size=8",
     "pretrain.epochs=2",
     "finetune.steps=30",
