@@ -36,7 +36,9 @@ class DataConfig(Settings):
         0.1, description="share of the labelled images held out, by a hash of their keys, where `test` is null"
     )
     image_size_px: Annotated[int, Field(ge=8)] | None = Field(
-        None, description="short side of the stored images; null: the median of the data, at most `max_image_size_px`"
+        None,
+        description="short side of the stored images; null: the median of each source, at most `max_image_size_px`, "
+        "and every network takes the labelled images' size",
     )
     max_image_size_px: Annotated[int, Field(ge=8)] = Field(64, description="what a laptop trains on in minutes")
     max_pixels: Count = Field(50_000_000, description="an image of more is rejected as a decompression bomb")

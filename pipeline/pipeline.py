@@ -77,17 +77,17 @@ def create_pipeline(
         seed=config.seed,
         code_version=code_version("components.label_fraction_split.executor"),
     )
-    pretrain = _pretrain(config, locations, unlabeled.transform)
+    examples, graph = split.outputs["fraction_examples"], labeled.transform.outputs["transform_graph"]
+    pretrain = _pretrain(config, locations, unlabeled.transform.outputs["transformed_examples"], graph)
     linear_eval = LinearEval(
         model=pretrain.outputs["model"],
-        transform_graph=labeled.transform.outputs["transform_graph"],
-        examples=split.outputs["fraction_examples"],
+        transform_graph=graph,
+        examples=examples,
         config=config.probe.model_dump_json(),
         fractions=json.dumps(config.fractions),
         seed=config.seed,
         code_version=code_version("components.linear_eval.executor"),
     )
-    examples, graph = split.outputs["fraction_examples"], labeled.transform.outputs["transform_graph"]
     finetuned = [
         _classifier("finetune", config.finetune, fraction, config, examples, graph, pretrain.outputs["model"])
         for fraction in config.fractions
@@ -233,11 +233,13 @@ def _prepare(name: str, config: PipelineConfig, images: ImageExampleGen) -> _Pre
     return _Prepared(images, transform, (images, statistics, schema, validator, gate, transform))
 
 
-def _pretrain(config: PipelineConfig, locations: Locations, transform: Transform) -> Trainer:
+def _pretrain(
+    config: PipelineConfig, locations: Locations, examples: BaseChannel, transform_graph: BaseChannel
+) -> Trainer:
     return Trainer(
         run_fn=f"{_PRETRAIN}.run_fn",
-        examples=transform.outputs["transformed_examples"],
-        transform_graph=transform.outputs["transform_graph"],
+        examples=examples,
+        transform_graph=transform_graph,
         train_args=trainer_pb2.TrainArgs(splits=["train"]),
         eval_args=trainer_pb2.EvalArgs(splits=["train"]),
         custom_config={

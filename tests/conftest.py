@@ -1,6 +1,7 @@
 """Images for the tests: a slice of the embedded sample, as people would keep it on disk."""
 
 import csv
+import io
 import os
 import tarfile
 from collections import Counter
@@ -8,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 _SAMPLE = Path(__file__).resolve().parent.parent / "data" / "cifar10_sample"
 
@@ -40,12 +42,12 @@ def sample_pngs() -> dict[str, list[bytes]]:
 
 @pytest.fixture(scope="session")
 def class_folders(sample_pngs, tmp_path_factory) -> Path:
-    """The same images as class-named folders: 16 of each class."""
+    """The same images as class-named folders: 16 of each class, of half the size of the unlabeled ones."""
     root = tmp_path_factory.mktemp("labeled")
     for label, pngs in sample_pngs.items():
         (root / label).mkdir()
         for number, png in enumerate(pngs[:16]):
-            (root / label / f"{number:03}.png").write_bytes(png)
+            Image.open(io.BytesIO(png)).resize((16, 16)).save(root / label / f"{number:03}.png")
     return root
 
 

@@ -1,5 +1,7 @@
 """Batches from sets of images, in an order that is a pure function of seed, epoch and files."""
 
+from collections.abc import Callable
+
 import tensorflow as tf
 
 from trainer import images, prng
@@ -11,6 +13,8 @@ __all__ = [
     "naming_unreadable",
     "open_examples",
     "open_folder",
+    "remaining_batches",
+    "sample_batches",
     "training_batches",
 ]
 
@@ -67,13 +71,43 @@ def training_batches(
         return references.map(lambda batch: batch[first_row : first_row + rows])
 
     def finish(number: tf.Tensor, batch: Example) -> Example:
-        epoch = (first_step + number // (rows // replica_rows)) // steps_per_epoch
-        key = tf.strings.to_hash_bucket_fast(batch["key"], _KEY_HASH_BUCKETS)
-        return batch | {"key": key, "epoch": tf.fill([replica_rows], epoch)}
+        return _in_epoch(batch, (first_step + number // (rows // replica_rows)) // steps_per_epoch)
 
     first_epoch, passed_over = divmod(first_step, steps_per_epoch)
     references = tf.data.Dataset.range(first_epoch, epochs).flat_map(one_epoch).skip(passed_over).unbatch()
     return source.read_batches(references, batch_size=replica_rows).enumerate().map(finish).prefetch(2)
+
+
+def remaining_batches(
+    files: ExampleFiles, *, batch_size: int, total_steps: int, seed: int
+) -> Callable[[int, tf.distribute.InputContext], tf.data.Dataset]:
+    """`training_batches` of as many epochs as the steps need, as `loop.train` asks for them when it goes on."""
+    # A batch larger than the set is refused, in words, where the batches are made.
+    epochs = -(-total_steps // max(files.count // batch_size, 1))
+
+    def batches(first_step: int, context: tf.distribute.InputContext) -> tf.data.Dataset:
+        return training_batches(
+            files, batch_size=batch_size, epochs=epochs, seed=seed, first_step=first_step, context=context
+        )
+
+    return batches
+
+
+def sample_batches(files: ExampleFiles, *, batch_size: int, n_batches: int, seed: int) -> tf.data.Dataset:
+    """Batches of a part of the set, to be looked at beside a training, whose shuffle buffer they do not fill again.
+
+    Args:
+        files: the examples.
+        batch_size: B.
+        n_batches: how many; B times as many examples must be there.
+        seed: of the order, as in training.
+
+    Returns:
+        A dataset as of `training_batches`, of the first epoch.
+    """
+    epoch, source = tf.constant(0, tf.int64), files.held
+    references = source.sample(n_batches * batch_size, _order_key(seed, epoch))
+    return source.read_batches(references, batch_size=batch_size).map(lambda batch: _in_epoch(batch, epoch))
 
 
 def evaluation_batches(files: ExampleFiles, *, size_px: int, batch_size: int = 256) -> tf.data.Dataset:
@@ -89,6 +123,11 @@ def evaluation_batches(files: ExampleFiles, *, size_px: int, batch_size: int = 2
 
     examples = files.in_order().map(read, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return examples.batch(batch_size).prefetch(2)
+
+
+def _in_epoch(batch: Example, epoch: tf.Tensor) -> Example:
+    key = tf.strings.to_hash_bucket_fast(batch["key"], _KEY_HASH_BUCKETS)
+    return batch | {"key": key, "epoch": tf.fill(batch["label"].shape, epoch)}
 
 
 def _order_key(seed: int, epoch: tf.Tensor) -> tf.Tensor:

@@ -7,9 +7,12 @@ replicas, and the sum of the parts' gradients is the gradient of the global mean
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import tensorflow as tf
+import tf_keras
 
 from trainer.config import ComputeConfig
 
@@ -34,6 +37,20 @@ def strategy_of(compute: ComputeConfig) -> tf.distribute.Strategy:
     if compute.strategy == "tpu":
         return _tpu_strategy(compute.tpu)
     return tf.distribute.get_strategy()
+
+
+@contextmanager
+def building(compute: ComputeConfig) -> Iterator[tf.distribute.Strategy]:
+    """Where the variables of a training are made: on its devices, its layers in its precision."""
+    strategy, precision = strategy_of(compute), tf_keras.mixed_precision.global_policy()
+    if precision.name == tf_keras.backend.floatx():
+        precision = None  # Keras' own default, which follows floatx; a policy of that name would not
+    tf_keras.mixed_precision.set_global_policy(compute.precision)
+    try:
+        with strategy.scope():
+            yield strategy
+    finally:
+        tf_keras.mixed_precision.set_global_policy(precision)
 
 
 def _check_tf_config(text: str) -> None:

@@ -57,6 +57,10 @@ class ExampleFiles(abc.ABC):
         """References to all examples in the order that a key, [2] uint32, decides."""
 
     @abc.abstractmethod
+    def sample(self, count: int, order_key: tf.Tensor) -> tf.data.Dataset:
+        """References to some of the examples, from all over the set; no more of them is held than one at a time."""
+
+    @abc.abstractmethod
     def read(self, reference: tf.Tensor) -> Example:
         """One example: `image` [H, W, 3] uint8, `key` string, `label` int64, −1 for none."""
 
@@ -119,16 +123,23 @@ class RecordFiles(ExampleFiles):
         return _records(list(self.paths))
 
     def shuffled(self, order_key: tf.Tensor) -> tf.data.Dataset:
+        buffer_size = min(self.count, _SHUFFLE_BUFFER)
+        return self._interleaved(order_key).shuffle(buffer_size, seed=tf.bitcast(order_key, tf.int64))
+
+    def sample(self, count: int, order_key: tf.Tensor) -> tf.data.Dataset:
+        every_nth = min(self.count, _SHUFFLE_BUFFER) // count
+        return self._interleaved(order_key).shard(max(every_nth, 1), 0).take(count)
+
+    def _interleaved(self, order_key: tf.Tensor) -> tf.data.Dataset:
         n_files = len(self.paths)
         paths = tf.gather(tf.constant(self.paths), _permutation(n_files, order_key))
         compression = _compression(self.paths)
-        records = tf.data.Dataset.from_tensor_slices(paths).interleave(
+        return tf.data.Dataset.from_tensor_slices(paths).interleave(
             lambda path: tf.data.TFRecordDataset(path, compression_type=compression),
             cycle_length=min(n_files, _FILES_AT_ONCE),
             num_parallel_calls=tf.data.AUTOTUNE,
             deterministic=True,
         )
-        return records.shuffle(min(self.count, _SHUFFLE_BUFFER), seed=tf.bitcast(order_key, tf.int64))
 
     def read(self, reference: tf.Tensor) -> Example:
         example = _parse(reference)
@@ -147,6 +158,9 @@ class _IndexedExamples(ExampleFiles):
 
     def shuffled(self, order_key: tf.Tensor) -> tf.data.Dataset:
         return tf.data.Dataset.from_tensor_slices(_permutation(self.count, order_key))
+
+    def sample(self, count: int, order_key: tf.Tensor) -> tf.data.Dataset:
+        return self.shuffled(order_key).take(count)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

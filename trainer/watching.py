@@ -119,7 +119,7 @@ def watcher_of(
         raise ValueError(f"{watched.count} images to watch: give {_FEWEST_IMAGES} or more, or none")
     n_images = min(config.diagnostics.images, watched.count)
     chunk = min(n_images, _IMAGES_AT_ONCE)
-    batches = data.training_batches(watched, batch_size=chunk, epochs=1, seed=seed).take(n_images // chunk)
+    batches = data.sample_batches(watched, batch_size=chunk, n_batches=n_images // chunk, seed=seed)
     if not labeled:
         batches = batches.map(lambda batch: batch | {"label": tf.fill([chunk], tf.constant(_UNLABELED, tf.int64))})
     make_views = views.pair_maker(config.augment, size_px=encoder.input_shape[1], seed=seed, compiled=False)

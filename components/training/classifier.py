@@ -18,22 +18,22 @@ def run_fn(fn_args: FnArgs) -> None:
     `seed`, `code_version`.
 
     Raises:
-        ValueError: the encoder's images are of another size than these.
+        ValueError: the encoder was pretrained for images of another size than these.
     """
     settings = fn_args.custom_config
     config = ClassifierConfig.model_validate_json(settings["config"])
     files, test = sources.open_examples(fn_args.train_files), sources.open_examples(fn_args.eval_files)
     classes = common.class_names(fn_args)
     encoder_config = EncoderConfig.model_validate_json(settings["encoder"])
-    encoder, head, size_px = None, None, config.augment.crop.size_px or files.short_side_px
+    encoder, head, size_px = None, None, common.network_size_px(fn_args, config.augment)
     if fn_args.base_model:
         encoder, encoder_config = export.load_encoder(fn_args.base_model)
         head = export.load_head(fn_args.base_model)[0] if config.head_layer else None
         pretrained_px = encoder.input_shape[1]
         if pretrained_px != size_px:
             raise ValueError(
-                f"the encoder was pretrained on images of {pretrained_px} px, the labelled ones are of {size_px} px, "
-                "and so would the baseline be: set data.image_size_px to one size for both"
+                f"the encoder was pretrained for images of {pretrained_px} px, the labelled ones are of {size_px} px "
+                "and so is the baseline's network: pretrain again with the same data.image_size_px"
             )
     classifier = stages.train_classifier(
         config,

@@ -14,7 +14,8 @@ from tfx.components.trainer.fn_args_utils import FnArgs
 from tfx.dsl.io import fileio
 
 from components.transform.preprocessing import LABEL_VOCABULARY
-from trainer import loop
+from trainer import images, loop
+from trainer.config import AugmentConfig
 
 _PROGRESS_LOGGER = logging.getLogger("simclr.progress")
 
@@ -57,6 +58,18 @@ def class_names(fn_args: FnArgs) -> list[str]:
     """Names in the order of `label_index`."""
     output = tft.TFTransformOutput(fn_args.transform_graph_path)
     return [name.decode() for name in output.vocabulary_by_name(LABEL_VOCABULARY)]
+
+
+def network_size_px(fn_args: FnArgs, augment: AugmentConfig) -> int:
+    """Side of the network's input: the configured one, or the short side that the Transform's graph gives images.
+
+    Pretraining, fine-tuning and baseline are given one graph, so that they agree on one size before any of them runs.
+    """
+    if augment.crop.size_px:
+        return augment.crop.size_px
+    pixel = tf.io.encode_png(tf.zeros([1, 1, 3], tf.uint8))
+    (stored,) = Preprocessing(fn_args.transform_graph_path)({"image_bytes": pixel[None, None]})["image"]
+    return int(images.png_size(stored)[0])
 
 
 def write_json(directory: str, name: str, value: Any) -> None:

@@ -18,17 +18,18 @@ _SHOWN_VIEWS = 8
 def run_fn(fn_args: FnArgs) -> None:
     """Pretrains and exports the encoder behind the Transform's graph; goes on from its checkpoint if it was killed.
 
+    The graph is that of the labelled images, whose size the network takes: the unlabeled ones may be of another.
     `custom_config`: `config` (JSON of PretrainConfig), `seed`, `checkpoint_root` (a directory that outlives the
     execution), `code_version`.
     """
     settings = fn_args.custom_config
-    config = PretrainConfig.model_validate_json(settings["config"])
+    config = _sized(PretrainConfig.model_validate_json(settings["config"]), fn_args)
     files = sources.open_examples(fn_args.train_files)
     pretrained = stages.pretrain(
         config,
         files,
         seed=settings["seed"],
-        checkpoint_dir=_checkpoint_dir(fn_args),
+        checkpoint_dir=_checkpoint_dir(fn_args, config),
         log_dir=os.path.join(fn_args.model_run_dir, "tensorboard"),
         report=common.progress_reporter("pretraining"),
     )
@@ -42,9 +43,16 @@ def run_fn(fn_args: FnArgs) -> None:
     export.save_head(pretrained.head, config.head, fn_args.serving_model_dir)
 
 
-def _checkpoint_dir(fn_args: FnArgs) -> str:
+def _sized(config: PretrainConfig, fn_args: FnArgs) -> PretrainConfig:
+    size_px = common.network_size_px(fn_args, config.augment)
+    crop = config.augment.crop.model_copy(update={"size_px": size_px})
+    return config.model_copy(update={"augment": config.augment.model_copy(update={"crop": crop})})
+
+
+def _checkpoint_dir(fn_args: FnArgs, config: PretrainConfig) -> str:
     """One directory for one training: other data, code or settings never find this one's checkpoints."""
-    identity = json.dumps([sorted(fn_args.train_files), fn_args.custom_config], sort_keys=True)
+    settings = fn_args.custom_config | {"config": config.model_dump_json()}
+    identity = json.dumps([sorted(fn_args.train_files), settings], sort_keys=True)
     name = hashlib.sha256(identity.encode()).hexdigest()[:16]
     return os.path.join(fn_args.custom_config["checkpoint_root"], name)
 
@@ -60,8 +68,8 @@ def _channels(files: sources.ExampleFiles) -> dict[str, list[float]]:
 def _write_views(fn_args: FnArgs, config: PretrainConfig, files: sources.ExampleFiles) -> None:
     seed = fn_args.custom_config["seed"]
     count = min(_SHOWN_VIEWS, files.count)
-    batch = next(iter(data.training_batches(files, batch_size=count, epochs=1, seed=seed)))
-    size_px = config.augment.crop.size_px or files.short_side_px
+    (batch,) = data.sample_batches(files, batch_size=count, n_batches=1, seed=seed)
+    size_px = config.augment.crop.size_px
     view_a, view_b = views.pair_maker(config.augment, size_px=size_px, seed=seed, compiled=False)(batch)
     common.write_arrays(
         fn_args.model_run_dir,

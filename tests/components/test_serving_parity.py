@@ -10,7 +10,7 @@ import pytest
 from tensorflow.core.protobuf import saved_model_pb2
 from tfx.components.trainer.fn_args_utils import FnArgs
 
-from components.training import classifier, pretrain
+from components.training import classifier, common, pretrain
 from trainer import data, export, stages
 from trainer.config import (
     AugmentConfig,
@@ -166,8 +166,32 @@ def test_encoder_of_another_size_than_the_labelled_images_is_refused(finetuned, 
     config = FINETUNE.model_copy(update={"augment": AugmentConfig()}).model_dump_json()
     custom_config = finetuned.custom_config | {"config": config}
     args = fn_args(tmp_path, transformed, custom_config, base_model=pretrained.serving_model_dir)
-    with pytest.raises(ValueError, match=r"pretrained on images of 16 px, the labelled ones are of 32 px"):
+    with pytest.raises(ValueError, match=r"pretrained for images of 16 px, the labelled ones are of 32 px and"):
         classifier.run_fn(args)
+
+
+def test_network_takes_the_size_to_which_the_graph_brings_images_unless_one_is_configured(pretrained):
+    assert common.network_size_px(pretrained, AugmentConfig()) == 32
+    assert common.network_size_px(pretrained, AugmentConfig(crop=CropConfig(size_px=16))) == 16
+
+
+class StartedError(Exception):
+    pass
+
+
+def test_pretraining_for_another_size_is_another_training(pretrained, monkeypatch):
+    started = {}
+
+    def start(config, *_, checkpoint_dir, **__):
+        started[config.augment.crop.size_px] = checkpoint_dir
+        raise StartedError
+
+    monkeypatch.setattr(stages, "pretrain", start)
+    for size_px in (24, 32):
+        monkeypatch.setattr(common, "network_size_px", lambda *_, size_px=size_px: size_px)
+        with pytest.raises(StartedError):
+            pretrain.run_fn(pretrained)
+    assert started.keys() == {24, 32} and started[24] != started[32]
 
 
 def test_pretraining_leaves_its_curve_and_two_views_of_the_same_images(pretrained):

@@ -11,11 +11,11 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 _TINY = """
-data: {image_size_px: 16}
 fractions: [0.5, 1]
 pretrain:
   encoder: {stage_blocks: [1], width: 4}
   head: {output_dim: 8}
+  augment: {jitter_strength: 0, grayscale_probability: 0}
   batch_size: 8
   epochs: 2
   checkpoint_every_steps: 2

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 _ARMS = {"linear", "knn", "random", "finetune", "supervised"}
@@ -28,6 +29,14 @@ def test_whole_run_leaves_metrics_report_and_pushed_model(first_run):
     assert (first_run.output / "report.html").stat().st_size > 100_000
     assert metrics["pushed"] == str(first_run.output / "pushed" / "1")
     assert "report.html" in first_run.out
+
+
+def test_unlabeled_images_of_another_size_are_pretrained_on_at_that_of_the_labelled_ones(first_run):
+    (views,) = first_run.output.glob("artifacts/Pretrain/model_run/*/views.npz")
+    shown = np.load(views)
+    assert shown["original"].shape[1:] == (32, 32, 3) and shown["view_a"].shape[1:] == (16, 16, 3)
+    (encoder,) = first_run.output.glob("artifacts/Pretrain/model/*/**/encoder.json")
+    assert json.loads(encoder.read_text())["size_px"] == 16
 
 
 def test_no_test_images_given_holds_out_a_hash_stable_share(first_run):
@@ -94,15 +103,6 @@ def test_gate_compares_the_accuracy_over_all_images_whatever_the_weakest_class(c
     assert (gated.metrics["pushed"] is not None) is blessed
 
 
-def test_artifact_removed_under_a_cached_node_is_made_again(cli, tmp_path):
-    assert cli.run(tmp_path, "--to", "StatisticsGen-labeled").code == 0
-    shutil.rmtree(tmp_path / "artifacts" / "StatisticsGen-labeled")
-    again = cli.run(tmp_path, "--to", "StatisticsGen-labeled")
-    assert again.code == 0, again.err
-    assert "ImageExampleGen-labeled cached" in again.out
-    assert "StatisticsGen-labeled cached" not in again.out
-
-
 def test_other_temperature_runs_again_from_pretrain_on(cli, first_run):
     changed = cli.run(first_run.output, "--set", "pretrain.temperature=0.3")
     assert changed.code == 0, changed.err
@@ -153,6 +153,15 @@ def test_labels_missing_stops_the_run_and_says_how_to_give_them(cli, flat_folder
     assert refused.code == 1
     assert "manifest" in refused.err
     assert "Traceback" not in refused.err
+
+
+# Behind all tests that look at what is cached, since the nodes after it will run again.
+def test_artifact_removed_under_a_cached_node_is_made_again(cli, first_run):
+    shutil.rmtree(first_run.output / "artifacts" / "StatisticsGen-labeled")
+    again = cli.run(first_run.output, "--to", "StatisticsGen-labeled")
+    assert again.code == 0, again.err
+    assert "ImageExampleGen-labeled cached" in again.out
+    assert "StatisticsGen-labeled cached" not in again.out
 
 
 @pytest.fixture(autouse=True)

@@ -36,6 +36,13 @@ def test_unlabeled_images_know_the_test_images_that_they_must_not_hold():
     assert "ImageExampleGen-labeled" in {node.id for node in unlabeled.upstream_nodes}
 
 
+def test_every_network_is_given_the_graph_that_says_the_size_of_the_labelled_images():
+    made = nodes(build())
+    for name in ("Pretrain", "FineTune-1pct", "Supervised-1pct"):
+        assert made[name].inputs["transform_graph"].producer_component_id == "Transform-labeled", name
+    assert made["Pretrain"].inputs["examples"].producer_component_id == "Transform-unlabeled"
+
+
 def test_transform_waits_for_the_gate():
     for name in ("labeled", "unlabeled"):
         transform = nodes(build())[f"Transform-{name}"]

@@ -22,7 +22,8 @@ QUEUE /= np.linalg.norm(QUEUE, axis=1, keepdims=True)
 QUEUE[3] = 0  # an empty slot
 SIDE = 4
 PRETRAINING = PretrainConfig(
-    augment=AugmentConfig(crop=CropConfig(size_px=SIDE)),
+    # Crops show whose keys made a view; colours would be traced on each of fifteen replicas, for half a minute.
+    augment=AugmentConfig(crop=CropConfig(size_px=SIDE), jitter_strength=0.0, grayscale_probability=0.0),
     batch_size=N_IMAGES,
     optimizer=OptimizerConfig(name="sgd", learning_rate=0.5),  # a wrong scale of the gradient shows; LARS hides it
 )
@@ -90,9 +91,9 @@ def pretraining_results(strategy):
         head = network(2, 6, N_DIMENSIONS)
         variables = encoder.trainable_variables + head.trainable_variables
         optimizer = loop.build_optimizer(PRETRAINING.optimizer, variables, batch_size=N_IMAGES, total_steps=2)
+        step = stages.pretrain_step(PRETRAINING, encoder, head, optimizer, seed=3)
 
     def run():
-        step = stages.pretrain_step(PRETRAINING, encoder, head, optimizer, seed=3)
         keys = np.arange(N_IMAGES)
         return step(
             {

@@ -190,6 +190,28 @@ def test_training_batches_batch_that_replicas_cannot_share_is_refused(records):
         train_batches(records, context=tf.distribute.InputContext(1, 0, 2))
 
 
+def sampled(files, **settings):
+    return collect(data.sample_batches(files, **{"batch_size": 2, "n_batches": 2, "seed": 5} | settings))
+
+
+def test_sample_batches_are_made_like_those_of_the_first_epoch(files):
+    trained = {label: key for b in train_batches(files) for label, key in zip(b["label"], b["key"], strict=True)}
+    batches = sampled(files)
+    assert [batch["epoch"].tolist() for batch in batches] == [[0, 0], [0, 0]]
+    assert batches[0].keys() == train_batches(files)[0].keys() and batches[0]["image"].shape == (2, 8, 8, 3)
+    labels = np.concatenate(labels_of(batches)).tolist()
+    assert np.concatenate([batch["key"] for batch in batches]).tolist() == [trained[label] for label in labels]
+    assert len(set(labels)) == 4
+    assert_batches_equal(sampled(files), batches)
+
+
+def test_sample_batches_of_a_stream_come_from_all_over_it_without_a_shuffle_buffer(records, monkeypatch):
+    monkeypatch.delattr(tf.data.Dataset, "shuffle")
+    stream = not_held(data.open_examples(records.paths))
+    assert labels_of(sampled(stream)) == [[0, 2], [4, 6]]
+    assert labels_of(sampled(stream, batch_size=11, n_batches=1)) == [list(range(11))]
+
+
 def test_evaluation_batches_every_example_once_in_the_files_order(files):
     batches = collect(data.evaluation_batches(files, size_px=8, batch_size=4))
     assert labels_of(batches) == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10]]

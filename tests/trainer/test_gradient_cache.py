@@ -82,6 +82,11 @@ def step_results(encoder, head, run, *, compiled=False):
 
 
 def full_step(norm="batch", *, n_stages=0):
+    return _full_step(norm, n_stages, tf_keras.backend.floatx())
+
+
+@functools.cache  # for each type of float that Keras is set to
+def _full_step(norm, n_stages, floatx):
     encoder, head = networks(norm, n_stages=n_stages)
 
     def run():

@@ -1,14 +1,11 @@
-import functools
-
 import numpy as np
 import pytest
 import tensorflow as tf
 from example_files import class_images, random_images, write_examples
 
-from trainer import data, diagnostics, embeddings, heads, losses, resnet, stages, views
+from trainer import data, diagnostics, heads, losses, resnet, stages, views
 from trainer.config import (
     AugmentConfig,
-    ClassifierConfig,
     CropConfig,
     DiagnosticsConfig,
     EncoderConfig,
@@ -19,16 +16,14 @@ from trainer.config import (
 
 TINY = EncoderConfig(stage_blocks=(1,), width=4)
 MILD = AugmentConfig(crop=CropConfig(min_area=0.5), jitter_strength=0.3, grayscale_probability=0.0)
+UNWATCHED = DiagnosticsConfig(every_steps=0)
 TIMES = {"images_per_s", "input_wait_share"}
 LABELS = [index % 4 for index in range(20)]
 
-
-@pytest.fixture(autouse=True, scope="module")
-def compile_once():
-    """A view maker is a pure function of its arguments, and seconds of XLA's time."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(views, "pair_maker", functools.cache(views.pair_maker))
-        yield
+pytestmark = [
+    pytest.mark.usefixtures("compile_views_once"),
+    pytest.mark.filterwarnings("ignore:Even though the `tf.config.experimental_run_functions_eagerly`:UserWarning"),
+]
 
 
 def pretrain_config(**settings):
@@ -52,12 +47,6 @@ def weights_of(pretrained):
 def assert_equal_weights(ours, expected):
     for value, other in zip(ours, expected, strict=True):
         np.testing.assert_array_equal(value, other)
-
-
-@pytest.fixture(scope="module")
-def files(tmp_path_factory):
-    path = tmp_path_factory.mktemp("classes") / "examples.gz"
-    return write_examples(path, class_images(LABELS), labels=LABELS)
 
 
 @pytest.fixture(scope="module")
@@ -154,6 +143,7 @@ def test_pretrain_diagnostics_are_those_of_the_steps_and_of_the_trained_network(
     assert rows[-1] == pytest.approx(rows[-1] | diagnostics.measure(look), rel=1e-4)
 
 
+@pytest.mark.usefixtures("eager")
 def test_pretrain_on_images_that_are_all_alike_warns_of_collapse_and_of_guessing(tmp_path, caplog):
     files = write_examples(tmp_path / "gray", np.full([20, 8, 8, 3], 128, np.uint8))
     still = AugmentConfig(jitter_strength=0.0, grayscale_probability=0.0)
@@ -184,8 +174,9 @@ def test_pretrain_first_step_is_the_loss_of_one_forward_pass_over_both_views(unl
         {"encoder": EncoderConfig(stage_blocks=(1,), width=2, block="bottleneck", stem="imagenet")},
     ],
 )
+@pytest.mark.usefixtures("eager")
 def test_pretrain_every_literal_takes_steps_that_move_every_variable(unlike, settings):
-    config = pretrain_config(epochs=2, **settings)
+    config = pretrain_config(epochs=1, diagnostics=UNWATCHED, **settings)
     trained = stages.pretrain(config, unlike, seed=1)
     assert all(np.isfinite(row["loss"]) for row in trained.history.rows)
     start = resnet.build_encoder(config.encoder, size_px=8, seed=1)
@@ -193,112 +184,29 @@ def test_pretrain_every_literal_takes_steps_that_move_every_variable(unlike, set
         assert not np.array_equal(variable, initial), variable.name
 
 
-@pytest.fixture
-def eager():
-    """Without XLA, which would take longer over another set of views than all their steps."""
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
-
-
 @pytest.mark.usefixtures("eager")
-@pytest.mark.filterwarnings("ignore:Even though the `tf.config.experimental_run_functions_eagerly`:UserWarning")
 def test_pretrain_ragged_images_are_cropped_to_the_asked_size_and_blurred(tmp_path):
     images = [random_images(1, height=h, width=w)[0] for h, w in [(8, 8), (8, 16), (13, 8), (8, 9)]]
     config = pretrain_config(
-        batch_size=2, epochs=1, augment=AugmentConfig(crop=CropConfig(size_px=6), blur_probability=0.5)
+        batch_size=2,
+        epochs=1,
+        augment=AugmentConfig(crop=CropConfig(size_px=6), blur_probability=0.5),
+        diagnostics=UNWATCHED,
     )
     trained = stages.pretrain(config, write_examples(tmp_path / "ragged", images), seed=1)
     assert trained.encoder.input_shape == (None, 6, 6, 3) and len(trained.history.rows) == 2
 
 
+@pytest.mark.usefixtures("eager")
 def test_pretrain_default_batch_is_the_whole_small_set(tmp_path):
     files = write_examples(tmp_path / "ten", random_images(10))
-    trained = stages.pretrain(pretrain_config(batch_size=None, epochs=1), files, seed=1)
+    trained = stages.pretrain(pretrain_config(batch_size=None, epochs=1, diagnostics=UNWATCHED), files, seed=1)
     assert trained.batch_size == 10 and len(trained.history.rows) == 1
 
 
 def test_pretrain_batch_larger_than_the_set_is_refused(unlike):
     with pytest.raises(ValueError, match=r"batch of 21 .* 20 images"):
         stages.pretrain(pretrain_config(batch_size=21), unlike, seed=1)
-
-
-def train_classifier(files, **settings):
-    config = ClassifierConfig(
-        augment=AugmentConfig(crop=CropConfig(min_area=0.8), jitter_strength=0.0, grayscale_probability=0.0),
-        batch_size=20,
-        steps=settings.pop("steps", 60),
-        optimizer=settings.pop("optimizer", OptimizerConfig(name="adamw", learning_rate=0.03)),
-    )
-    defaults = {"seed": 2, "encoder_config": TINY, "size_px": 8, "n_classes": 4}
-    return stages.train_classifier(config, files, **defaults | settings)
-
-
-def accuracy(classifier, files):
-    (batch,) = embeddings.predictions(classifier.model, data.evaluation_batches(files, size_px=8))
-    return (batch["output"][0].numpy().argmax(axis=1) == batch["label"].numpy()).mean()
-
-
-@pytest.fixture(scope="module")
-def finetuned(files, pretrained):
-    before = pretrained.encoder.get_weights()
-    return train_classifier(files, pretrained=pretrained.encoder), before
-
-
-def test_train_classifier_overfits_twenty_images(files, finetuned):
-    classifier, _ = finetuned
-    assert accuracy(classifier, files) == 1.0
-    assert classifier.history.rows[-1]["loss"] < 0.3 * classifier.history.rows[0]["loss"]
-
-
-def test_train_classifier_leaves_the_pretrained_encoder_as_it_was(finetuned, pretrained):
-    classifier, before = finetuned
-    assert_equal_weights(pretrained.encoder.get_weights(), before)
-    assert not np.array_equal(classifier.model.get_weights()[0], before[0])
-
-
-def test_train_classifier_starts_from_the_pretrained_weights(files, pretrained):
-    still = OptimizerConfig(name="sgd", learning_rate=1e-30)
-    started = train_classifier(files, pretrained=pretrained.encoder, steps=1, optimizer=still)
-    kernels = [v for v in started.model.trainable_variables if v.shape.rank == 4]
-    expected = [v for v in pretrained.encoder.trainable_variables if v.shape.rank == 4]
-    assert_equal_weights(kernels, expected)
-
-
-def test_train_classifier_from_scratch_starts_from_the_seed(files):
-    still = OptimizerConfig(name="sgd", learning_rate=1e-30)
-    started = train_classifier(files, steps=1, optimizer=still)
-    expected = resnet.build_encoder(TINY, size_px=8, seed=2)
-    assert_equal_weights(started.model.trainable_variables[:1], expected.trainable_variables[:1])
-    assert started.history.rows[0]["loss"] == pytest.approx(np.log(4), rel=1e-5)  # the head starts at zero
-
-
-def test_train_classifier_repeat_gives_identical_weights(files):
-    one, two = (train_classifier(files, steps=5).model.get_weights() for _ in range(2))
-    assert_equal_weights(one, two)
-
-
-@pytest.mark.parametrize("name", ["lars", "sgd", "adamw"])
-def test_train_classifier_every_optimizer_moves_encoder_and_head(files, name):
-    optimizer = OptimizerConfig(name=name, learning_rate=0.1, weight_decay=0.01)
-    classifier = train_classifier(files, steps=3, optimizer=optimizer)
-    assert classifier.model.get_layer("logits").kernel.numpy().any()
-    assert np.isfinite(classifier.history.rows[-1]["loss"])
-    start = resnet.build_encoder(TINY, size_px=8, seed=2)
-    assert not np.array_equal(classifier.model.get_weights()[0], start.get_weights()[0])
-
-
-def test_train_classifier_lars_does_not_adapt_its_head(files):
-    # With a ratio of about 0.001 the second and third steps would hardly add to the first.
-    optimizer = OptimizerConfig(name="lars", learning_rate=0.1)
-    steps = [train_classifier(files, steps=100, optimizer=optimizer)]
-    assert np.abs(steps[0].model.get_layer("logits").kernel.numpy()).max() > 0.3
-
-
-def test_train_classifier_batch_larger_than_the_set_takes_all_of_it(tmp_path):
-    files = write_examples(tmp_path / "few", class_images([0, 1, 2]), labels=[0, 1, 2])
-    classifier = train_classifier(files, steps=2, n_classes=3)
-    assert [row["epoch"] for row in classifier.history.rows] == [1.0, 2.0]
 
 
 def test_view_maker_gives_the_same_views_of_the_asked_size(unlike):

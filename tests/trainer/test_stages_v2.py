@@ -6,13 +6,11 @@ import tensorflow as tf
 import tf_keras
 from example_files import class_images, write_examples
 
-from trainer import data, embeddings, heads, loop, resnet, stages, views
+from trainer import data, heads, loop, resnet, stages, views
 from trainer.config import (
     AugmentConfig,
-    ClassifierConfig,
     ComputeConfig,
     CropConfig,
-    DistillConfig,
     EncoderConfig,
     GradientCacheConfig,
     HeadConfig,
@@ -26,6 +24,11 @@ TINY = EncoderConfig(stage_blocks=(1,), width=4)
 LABELS = [index % 4 for index in range(16)]
 CROP = AugmentConfig(crop=CropConfig(min_area=0.8), jitter_strength=0.0, grayscale_probability=0.0)
 SGD = OptimizerConfig(name="sgd", learning_rate=0.05, decay="constant")
+
+pytestmark = [
+    pytest.mark.usefixtures("compile_views_once"),
+    pytest.mark.filterwarnings("ignore:Even though the `tf.config.experimental_run_functions_eagerly`:UserWarning"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +86,7 @@ def test_pretrain_memory_starts_empty_and_then_changes_the_loss(files, plain):
     assert losses[0][1] > losses[1][1] + 0.1  # sixteen more negatives
 
 
+@pytest.mark.usefixtures("eager")
 def test_pretrain_memory_is_filled_by_the_momentum_encoder_and_not_by_the_trained_one(files):
     config = config_of(memory=MemoryConfig(queue_size=16, momentum=0.999))
     encoder = resnet.build_encoder(config.encoder, size_px=8, seed=0)
@@ -103,6 +107,7 @@ def test_pretrain_memory_is_filled_by_the_momentum_encoder_and_not_by_the_traine
 
 
 @pytest.mark.parametrize("norm", ["local_batch", "layer", "group"])
+@pytest.mark.usefixtures("eager")
 def test_pretrain_every_norm_takes_finite_steps(files, norm):
     trained = pretrain(files, encoder=TINY.model_copy(update={"norm": norm}), epochs=1)
     assert all(np.isfinite(row["loss"]) for row in trained.history.rows)
@@ -117,77 +122,3 @@ def test_pretrain_bfloat16_stays_near_float32_and_keeps_its_policy_to_itself(fil
         assert resnet.build_encoder(TINY, size_px=8, seed=0).layers[1].compute_dtype == "float64"
     finally:
         tf_keras.backend.set_floatx("float32")
-
-
-def classifier(files, pretrained, **settings):
-    stage = {name: settings.pop(name) for name in ("frozen",) if name in settings}
-    config = ClassifierConfig(**{"augment": CROP, "batch_size": 16, "steps": 4, "optimizer": SGD} | settings)
-    return stages.train_classifier(
-        config,
-        files,
-        seed=2,
-        encoder_config=TINY,
-        size_px=8,
-        n_classes=4,
-        pretrained=pretrained.encoder,
-        pretrained_head=pretrained.head,
-        **stage,
-    )
-
-
-def test_linear_evaluation_moves_the_classifier_and_no_variable_of_the_encoder(files, plain):
-    before = plain.encoder.get_weights()
-    probe = classifier(files, plain, frozen=True)
-    logits = probe.model.get_layer(heads.LOGITS)
-    in_probe = [weight for layer in probe.model.layers if layer is not logits for weight in layer.get_weights()]
-    for value, expected in zip(in_probe, before, strict=True):
-        np.testing.assert_array_equal(value, expected)
-    for now, then in zip(plain.encoder.get_weights(), before, strict=True):
-        np.testing.assert_array_equal(now, then)
-    assert logits.kernel.numpy().any()
-
-
-def test_finetuning_from_the_middle_of_the_head_starts_with_its_layer_and_tunes_it(files, plain):
-    still = classifier(files, plain, head_layer=1, steps=1, optimizer=SGD.model_copy(update={"learning_rate": 1e-30}))
-    np.testing.assert_array_equal(
-        still.model.get_layer("projection0").kernel, plain.head.get_layer("projection0").kernel
-    )
-    tuned = classifier(files, plain, head_layer=1)
-    assert not np.array_equal(tuned.model.get_layer("projection0").kernel, plain.head.get_layer("projection0").kernel)
-
-
-def test_head_layer_without_a_head_is_refused(files):
-    config = ClassifierConfig(head_layer=1, steps=1)
-    with pytest.raises(ValueError, match="head_layer 1"):
-        stages.train_classifier(config, files, seed=0, encoder_config=TINY, size_px=8, n_classes=4)
-
-
-@pytest.fixture(scope="module")
-def teacher(files, plain):
-    return classifier(files, plain, steps=60, optimizer=OptimizerConfig(name="adamw", learning_rate=0.03)).model
-
-
-def distilled(files, teacher, **settings):
-    defaults = {
-        "student": TINY,
-        "augment": CROP,
-        "temperature": 1.0,
-        "batch_size": 16,
-        "epochs": 60,
-        "optimizer": OptimizerConfig(name="adamw", learning_rate=0.03),
-    }
-    return stages.distill(DistillConfig(**defaults | settings), files, seed=5, teacher=teacher)
-
-
-def test_student_learns_its_teachers_answers_without_labels(files, teacher):
-    before = teacher.get_weights()
-    student = distilled(files, teacher)
-    assert student.history.rows[-1]["agreement"] > 0.9 > student.history.rows[0]["agreement"]
-    for now, then in zip(teacher.get_weights(), before, strict=True):
-        np.testing.assert_array_equal(now, then)
-
-
-def test_distillation_by_labels_alone_is_supervised_training(files, teacher):
-    student = distilled(files, teacher, label_weight=1.0, epochs=60)
-    (batch,) = embeddings.predictions(student.model, data.evaluation_batches(files, size_px=8))
-    assert (batch["output"][0].numpy().argmax(axis=1) == batch["label"].numpy()).mean() > 0.9

@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 from contextlib import contextmanager
 
 import click.testing
@@ -20,6 +19,8 @@ from trainer.config import MethodConfig, load
 SMALL = [
     "pretrain.encoder.stage_blocks=[1]",
     "pretrain.encoder.width=4",
+    "pretrain.augment.jitter_strength=0",  # crops are made and compiled faster than colours
+    "pretrain.augment.grayscale_probability=0",
     "pretrain.batch_size=8",
     "pretrain.epochs=2",
     "finetune.steps=30",
@@ -96,7 +97,8 @@ def test_distill_learns_from_a_finetuned_classifier(folders, finetuned, tmp_path
 class SigtermOnce:
     """Sends SIGTERM to this process when a training reports, once."""
 
-    def __init__(self):
+    def __init__(self, send_sigterm):
+        self._send_sigterm = send_sigterm
         self.seen = []
 
     @contextmanager
@@ -104,7 +106,7 @@ class SigtermOnce:
         def report(progress):
             self.seen.append(progress.step)
             if len(self.seen) == 1:
-                os.kill(os.getpid(), signal.SIGTERM)
+                self._send_sigterm()
 
         yield report
 
@@ -116,7 +118,7 @@ def weights_in(output):
 
 @pytest.mark.parametrize("command", ["finetune", "distill"])
 def test_command_stopped_by_sigterm_ends_in_good_order_and_goes_on(
-    folders, pretrained, finetuned, tmp_path, monkeypatch, command
+    folders, pretrained, finetuned, tmp_path, monkeypatch, send_sigterm, command
 ):
     arguments = {
         "finetune": ("--model", pretrained, "--labeled", f"{folders}/train"),
@@ -124,7 +126,7 @@ def test_command_stopped_by_sigterm_ends_in_good_order_and_goes_on(
     }[command]
     whole, stopped = str(tmp_path / "whole"), str(tmp_path / "stopped")
     run(command, *arguments, "--output", whole)
-    bar = SigtermOnce()
+    bar = SigtermOnce(send_sigterm)
     monkeypatch.setattr(console, "progress", bar.progress)
     assert "stopped by SIGTERM after step 1 of" in run(command, *arguments, "--output", stopped)
     assert not os.path.exists(f"{stopped}/assets.extra")

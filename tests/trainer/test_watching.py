@@ -9,9 +9,12 @@ import tf_keras
 from example_files import random_images, write_examples
 
 from trainer import data, diagnostics, heads, resnet, views, watching
-from trainer.config import DiagnosticsConfig, EncoderConfig, HeadConfig, PretrainConfig
+from trainer.config import AugmentConfig, DiagnosticsConfig, EncoderConfig, HeadConfig, PretrainConfig
 
 RANDOM = np.random.default_rng(0)
+CROP = AugmentConfig(jitter_strength=0.0, grayscale_probability=0.0)
+
+pytestmark = pytest.mark.usefixtures("compile_views_once")
 
 
 def pairs(z):
@@ -140,7 +143,7 @@ def networks():
 
 
 def look_of(files, networks, *, images=256, labeled=None):
-    config = PretrainConfig(diagnostics=DiagnosticsConfig(images=images))
+    config = PretrainConfig(augment=CROP, diagnostics=DiagnosticsConfig(images=images))
     watcher = watching.watcher_of(config, *networks, files, labeled=labeled, batch_size=8, total_steps=5, seed=3)
     return watcher._look()
 
@@ -154,7 +157,7 @@ def test_watcher_looks_at_so_many_images_and_at_no_label_of_the_training(files, 
 
 def test_watcher_looks_at_the_views_that_the_training_makes(files, networks):
     batch = next(iter(data.training_batches(files, batch_size=5, epochs=1, seed=3)))
-    seen = tf.concat(views.pair_maker(PretrainConfig().augment, size_px=8, seed=3, compiled=False)(batch), axis=0)
+    seen = tf.concat(views.pair_maker(CROP, size_px=8, seed=3, compiled=False)(batch), axis=0)
     np.testing.assert_allclose(look_of(files, networks, images=5).h, networks[0](seen, training=False), atol=1e-6)
 
 
@@ -162,6 +165,12 @@ def test_watcher_looks_at_the_labelled_images_where_there_are_any(files, network
     labeled = write_examples(tmp_path / "labeled", random_images(6, seed=1), labels=[0, 1, 2, 3, 4, 5])
     look = look_of(files, networks, labeled=labeled)
     assert sorted(look.label.tolist()) == [0, 1, 2, 3, 4, 5] and look.h.shape == (12, 4)
+
+
+def test_watcher_of_a_set_that_is_not_held_fills_no_shuffle_buffer(files, networks, monkeypatch):
+    monkeypatch.setitem(vars(files), "held", files)  # as a set that is too large for memory
+    monkeypatch.delattr(tf.data.Dataset, "shuffle")
+    assert look_of(files, networks, images=5).h.shape == (10, 4)
 
 
 def test_watcher_of_one_image_is_refused(networks, tmp_path):
