@@ -1,10 +1,11 @@
 """The configuration of a run: typed, frozen, complete. What it refuses, it refuses before anything runs."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from pipeline.cloud import DataflowConfig, VertexConfig
 from trainer.config import Count, Probability, Settings, StagesConfig, load
 
 _SAMPLE = {
@@ -72,9 +73,14 @@ class GateConfig(Settings):
 class BeamConfig(Settings):
     """How the Beam stages run."""
 
+    runner: Literal["local", "dataflow"] = Field(
+        "local",
+        description="in the node itself, or, for ingestion, statistics, transform and split, on workers of Dataflow",
+    )
     workers: Count = Field(
         1, description="1 runs in this process; more start worker processes, worth it from 10⁵ images"
     )
+    dataflow: DataflowConfig = DataflowConfig()
 
 
 class PipelineConfig(StagesConfig):
@@ -86,6 +92,7 @@ class PipelineConfig(StagesConfig):
     )
     gate: GateConfig = GateConfig()
     beam: BeamConfig = BeamConfig()
+    vertex: VertexConfig = VertexConfig()
     output: str = Field("runs/local", description="folder of everything that a run leaves")
 
     @field_validator("fractions")
@@ -107,6 +114,17 @@ class PipelineConfig(StagesConfig):
             raise ValueError(
                 f"{given}: what is pretrained is fine-tuned, and the baseline must be the same network, so set all "
                 "three to one size or to null"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _strategy_uses_the_machines(self) -> "PipelineConfig":
+        machines, strategy = self.vertex.pretraining, self.pretrain.compute.strategy
+        if machines.machine_type is not None and strategy != machines.strategy:
+            raise ValueError(
+                f"pretrain.compute.strategy = {strategy}: vertex.pretraining hires {machines.machines} of "
+                f"{machines.machine_type} with accelerator_count {machines.accelerator_count}, which "
+                f"{machines.strategy} uses"
             )
         return self
 

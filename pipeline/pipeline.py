@@ -1,7 +1,7 @@
 """The graph: which node feeds which. Nothing runs here, and nothing here knows where it will run."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,6 +54,7 @@ def create_pipeline(
     *,
     fingerprints: Mapping[str, str] | None = None,
     beam_pipeline_args: Sequence[str] = (),
+    pretrainer: Callable[..., Trainer] = Trainer,
     **runner_settings: Any,
 ) -> Pipeline:
     """From images to a pushed model and a report.
@@ -64,6 +65,7 @@ def create_pipeline(
         fingerprints: of the sources `unlabeled` and `labeled`, so that changed images are read again, and of the
             folder `pushed`, so that a model is pushed again into a folder that was removed and made anew.
         beam_pipeline_args: of all Beam stages.
+        pretrainer: makes Pretrain from the arguments of the stock Trainer, which trains in its own node.
         **runner_settings: of `tfx.orchestration.pipeline.Pipeline`, such as the metadata store of a local run.
     """
     fingerprints = fingerprints or {}
@@ -78,7 +80,7 @@ def create_pipeline(
         code_version=code_version("components.label_fraction_split.executor"),
     )
     examples, graph = split.outputs["fraction_examples"], labeled.transform.outputs["transform_graph"]
-    pretrain = _pretrain(config, locations, unlabeled.transform.outputs["transformed_examples"], graph)
+    pretrain = _pretrain(config, locations, unlabeled.transform.outputs["transformed_examples"], graph, pretrainer)
     linear_eval = LinearEval(
         model=pretrain.outputs["model"],
         transform_graph=graph,
@@ -234,9 +236,13 @@ def _prepare(name: str, config: PipelineConfig, images: ImageExampleGen) -> _Pre
 
 
 def _pretrain(
-    config: PipelineConfig, locations: Locations, examples: BaseChannel, transform_graph: BaseChannel
+    config: PipelineConfig,
+    locations: Locations,
+    examples: BaseChannel,
+    transform_graph: BaseChannel,
+    make: Callable[..., Trainer],
 ) -> Trainer:
-    return Trainer(
+    return make(
         run_fn=f"{_PRETRAIN}.run_fn",
         examples=examples,
         transform_graph=transform_graph,

@@ -9,7 +9,7 @@ import tensorflow as tf
 from tfx.components.trainer.fn_args_utils import FnArgs
 
 from components.training import common
-from trainer import data, export, sources, stages, views
+from trainer import checkpoints, data, distributed, export, sources, stages, views
 from trainer.config import PretrainConfig
 
 _SHOWN_VIEWS = 8
@@ -22,14 +22,22 @@ def run_fn(fn_args: FnArgs) -> None:
     `custom_config`: `config` (JSON of PretrainConfig), `seed`, `checkpoint_root` (a directory that outlives the
     execution), `code_version`.
     """
-    settings = fn_args.custom_config
-    config = _sized(PretrainConfig.model_validate_json(settings["config"]), fn_args)
+    config = PretrainConfig.model_validate_json(fn_args.custom_config["config"])
+    # Before the examples are read: TensorFlow joins other workers, or a TPU, only where it has run nothing yet.
+    strategy = distributed.strategy_of(config.compute)
+    config = _sized(config, fn_args)
+    checkpoint_dir = _checkpoint_dir(fn_args, config)
+    with common.chiefs_outputs(fn_args, strategy) as outputs:
+        _pretrain(outputs, config, checkpoint_dir=checkpoint_dir)
+
+
+def _pretrain(fn_args: FnArgs, config: PretrainConfig, *, checkpoint_dir: str) -> None:
     files = sources.open_examples(fn_args.train_files)
     pretrained = stages.pretrain(
         config,
         files,
-        seed=settings["seed"],
-        checkpoint_dir=_checkpoint_dir(fn_args, config),
+        seed=fn_args.custom_config["seed"],
+        checkpoint_dir=checkpoint_dir,
         log_dir=os.path.join(fn_args.model_run_dir, "tensorboard"),
         report=common.progress_reporter("pretraining"),
     )
@@ -50,11 +58,15 @@ def _sized(config: PretrainConfig, fn_args: FnArgs) -> PretrainConfig:
 
 
 def _checkpoint_dir(fn_args: FnArgs, config: PretrainConfig) -> str:
-    """One directory for one training: other data, code or settings never find this one's checkpoints."""
-    settings = fn_args.custom_config | {"config": config.model_dump_json()}
-    identity = json.dumps([sorted(fn_args.train_files), settings], sort_keys=True)
+    """One directory for one training: other data, code or settings never find this one's checkpoints.
+
+    The machines are none of that: what was begun on some of them goes on on others.
+    """
+    settings = fn_args.custom_config
+    deciding = checkpoints.fixed(config.model_dump(mode="json")), settings["seed"], settings["code_version"]
+    identity = json.dumps([sorted(fn_args.train_files), *deciding], sort_keys=True)
     name = hashlib.sha256(identity.encode()).hexdigest()[:16]
-    return os.path.join(fn_args.custom_config["checkpoint_root"], name)
+    return os.path.join(settings["checkpoint_root"], name)
 
 
 def _channels(files: sources.ExampleFiles) -> dict[str, list[float]]:
