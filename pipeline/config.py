@@ -1,10 +1,11 @@
 """The configuration of a run: typed, frozen, complete. What it refuses, it refuses before anything runs."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from pipeline.cloud import DataflowConfig, VertexConfig
 from trainer.config import Count, Probability, Settings, StagesConfig, load
 
 _SAMPLE = {
@@ -70,9 +71,14 @@ class GateConfig(Settings):
 class BeamConfig(Settings):
     """How the Beam stages run."""
 
+    runner: Literal["local", "dataflow"] = Field(
+        "local",
+        description="in the node itself, or on Dataflow, where ingestion, statistics, transform and split hire workers",
+    )
     workers: Count = Field(
         1, description="1 runs in this process; more start worker processes, worth it from 10⁵ images"
     )
+    dataflow: DataflowConfig = DataflowConfig()
 
 
 class PipelineConfig(StagesConfig):
@@ -84,6 +90,7 @@ class PipelineConfig(StagesConfig):
     )
     gate: GateConfig = GateConfig()
     beam: BeamConfig = BeamConfig()
+    vertex: VertexConfig = VertexConfig()
     output: str = Field("runs/local", description="folder of everything that a run leaves")
 
     @field_validator("fractions")
@@ -105,6 +112,27 @@ class PipelineConfig(StagesConfig):
             raise ValueError(
                 f"{given}: what is pretrained is fine-tuned, and the baseline must be the same network, so set all "
                 "three to one size or to null"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _strategy_uses_the_machines(self) -> "PipelineConfig":
+        machines, strategy = self.vertex.pretraining, self.pretrain.compute.strategy
+        if machines.machine_type is None:
+            return self
+        wanted = (
+            "tpu"
+            if machines.is_tpu
+            else "multi_worker"
+            if machines.machines > 1
+            else "mirrored"
+            if machines.accelerator_count > 1
+            else "one_device"
+        )
+        if strategy != wanted:
+            raise ValueError(
+                f"pretrain.compute.strategy = {strategy}: the machines of vertex.pretraining ({machines.machines} of "
+                f"{machines.machine_type}, {machines.accelerator_count} accelerators each) are used by {wanted}"
             )
         return self
 

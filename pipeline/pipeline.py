@@ -1,7 +1,7 @@
 """The graph: which node feeds which. Nothing runs here, and nothing here knows where it will run."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,6 +54,7 @@ def create_pipeline(
     *,
     fingerprints: Mapping[str, str] | None = None,
     beam_pipeline_args: Sequence[str] = (),
+    pretrainer: Callable[..., Trainer] = Trainer,
     **runner_settings: Any,
 ) -> Pipeline:
     """From images to a pushed model and a report.
@@ -64,6 +65,7 @@ def create_pipeline(
         fingerprints: of the sources `unlabeled` and `labeled`, so that changed images are read again, and of the
             folder `pushed`, so that a model is pushed again into a folder that was removed and made anew.
         beam_pipeline_args: of all Beam stages.
+        pretrainer: makes Pretrain from the arguments of the stock Trainer, which trains in its own node.
         **runner_settings: of `tfx.orchestration.pipeline.Pipeline`, such as the metadata store of a local run.
     """
     fingerprints = fingerprints or {}
@@ -77,7 +79,7 @@ def create_pipeline(
         seed=config.seed,
         code_version=code_version("components.label_fraction_split.executor"),
     )
-    pretrain = _pretrain(config, locations, unlabeled.transform)
+    pretrain = _pretrain(config, locations, unlabeled.transform, pretrainer)
     linear_eval = LinearEval(
         model=pretrain.outputs["model"],
         transform_graph=labeled.transform.outputs["transform_graph"],
@@ -233,8 +235,10 @@ def _prepare(name: str, config: PipelineConfig, images: ImageExampleGen) -> _Pre
     return _Prepared(images, transform, (images, statistics, schema, validator, gate, transform))
 
 
-def _pretrain(config: PipelineConfig, locations: Locations, transform: Transform) -> Trainer:
-    return Trainer(
+def _pretrain(
+    config: PipelineConfig, locations: Locations, transform: Transform, make: Callable[..., Trainer]
+) -> Trainer:
+    return make(
         run_fn=f"{_PRETRAIN}.run_fn",
         examples=transform.outputs["transformed_examples"],
         transform_graph=transform.outputs["transform_graph"],

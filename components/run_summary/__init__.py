@@ -1,0 +1,1 @@
+"""RunSummary: what became of a run, written whether it succeeded or not."""

@@ -1,0 +1,226 @@
+"""Settings of a run in the cloud: Vertex AI, Dataflow, and what each kind of node gets on either kind of Kubeflow."""
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from trainer.config import Count, Positive, Settings
+
+Gpu = Literal[
+    "NVIDIA_TESLA_T4",
+    "NVIDIA_TESLA_P100",
+    "NVIDIA_TESLA_V100",
+    "NVIDIA_L4",
+    "NVIDIA_TESLA_A100",
+    "NVIDIA_A100_80GB",
+    "NVIDIA_H100_80GB",
+]
+# Vertex AI's machine families, by the accelerator that they can hold.
+_FAMILY = {
+    "NVIDIA_TESLA_T4": "n1-",
+    "NVIDIA_TESLA_P100": "n1-",
+    "NVIDIA_TESLA_V100": "n1-",
+    "NVIDIA_L4": "g2-",
+    "NVIDIA_TESLA_A100": "a2-highgpu-",
+    "NVIDIA_A100_80GB": "a2-ultragpu-",
+    "NVIDIA_H100_80GB": "a3-highgpu-",
+    "TPU_V2": "cloud-tpu",
+    "TPU_V3": "cloud-tpu",
+}
+# TPUStrategy reaches the chips of one host, so only the slices that are one host.
+_V5E_TOPOLOGY = {"ct5lp-hightpu-1t": "1x1", "ct5lp-hightpu-4t": "2x2", "ct5lp-hightpu-8t": "2x4"}
+_TPU_CORES = 8
+_NO_TENSORFLOW = ("ct6e-", "tpu7x-")
+
+Name = Annotated[str, Field(pattern=r"^[a-z]([a-z0-9-]*[a-z0-9])?$")]
+Account = Annotated[str, Field(pattern=r"^[^@\s]+@[^@\s]+$")]
+_KEY = r"^projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+$"
+_LABEL_KEY, _LABEL_VALUE = r"^[a-z][a-z0-9_-]{0,62}$", r"^[a-z0-9_-]{0,63}$"
+
+
+class NodeConfig(Settings):
+    """What the container of one kind of node gets."""
+
+    image: str | None = Field(None, description="container image; null: `vertex.image`")
+    cpu: Positive = Field(2.0, description="virtual CPUs")
+    memory_gb: Positive = Field(8.0, description="memory")
+    accelerator: Gpu | None = Field(None, description="GPU; null: none")
+    accelerator_count: Annotated[int, Field(ge=0)] = Field(0, description="GPUs")
+    retries: Annotated[int, Field(ge=0)] = Field(2, description="further attempts after a failure")
+    cache: bool = Field(True, description="use the results of an earlier execution with the same inputs and code")
+
+    @model_validator(mode="after")
+    def _accelerators_have_a_kind(self) -> "NodeConfig":
+        if (self.accelerator is None) != (self.accelerator_count == 0):
+            raise ValueError(
+                f"accelerator {self.accelerator} with accelerator_count {self.accelerator_count}: give both, or neither"
+            )
+        return self
+
+
+class NodesConfig(Settings):
+    """The kinds of node; a kind's settings are those of each of its nodes."""
+
+    ingest: NodeConfig = NodeConfig(cpu=4.0, memory_gb=16.0)
+    check: NodeConfig = NodeConfig()
+    transform: NodeConfig = NodeConfig(cpu=4.0, memory_gb=16.0)
+    pretrain: NodeConfig = NodeConfig(cpu=4.0, memory_gb=16.0)
+    classify: NodeConfig = NodeConfig(cpu=4.0, memory_gb=16.0)
+    evaluate: NodeConfig = NodeConfig(cpu=4.0, memory_gb=16.0)
+    publish: NodeConfig = NodeConfig()
+
+
+class RetryConfig(Settings):
+    """How long a node waits for its next attempt."""
+
+    backoff_s: Count = Field(60, description="before the first further attempt")
+    factor: Annotated[float, Field(ge=1)] = Field(2.0, description="by which each wait is longer than the one before")
+    max_backoff_s: Count = Field(3600, description="longest wait")
+
+    @model_validator(mode="after")
+    def _waits_are_in_order(self) -> "RetryConfig":
+        if self.max_backoff_s < self.backoff_s:
+            raise ValueError(
+                f"max_backoff_s {self.max_backoff_s} is below backoff_s {self.backoff_s}: raise it, or lower backoff_s"
+            )
+        return self
+
+
+class PretrainingConfig(Settings):
+    """The machines that Pretrain hires on Vertex AI as a CustomJob."""
+
+    machine_type: str | None = Field(
+        None,
+        description="such as n1-standard-8, cloud-tpu (v2, v3) or ct5lp-hightpu-4t (v5e); null: no machines of its "
+        "own, Pretrain trains in its node",
+    )
+    image: str | None = Field(None, description="image of the workers, for a TPU its own; null: `vertex.image`")
+    accelerator: Gpu | Literal["TPU_V2", "TPU_V3"] | None = Field(None, description="of each machine; null for v5e")
+    accelerator_count: Annotated[int, Field(ge=0)] = Field(0, description="GPUs, or TPU cores, of each machine")
+    tpu_topology: str | None = Field(None, description="of a v5e: 1x1, 2x2 or 2x4, as its machine type has chips")
+    machines: Count = Field(1, description="more than one for `pretrain.compute.strategy` multi_worker")
+    spot: bool = Field(False, description="cheaper machines that may be taken away; the checkpoint goes on elsewhere")
+    timeout_h: Positive = Field(24.0, description="longest time that the job may run")
+    boot_disk_gb: Annotated[int, Field(ge=100)] = Field(100, description="SSD of each machine")
+
+    @property
+    def is_tpu(self) -> bool:
+        """Whether the machine is a TPU host."""
+        return self.machine_type is not None and (
+            self.machine_type == "cloud-tpu" or self.machine_type in _V5E_TOPOLOGY
+        )
+
+    @model_validator(mode="after")
+    def _machine_exists(self) -> "PretrainingConfig":
+        fault = self._fault_of_tpu() or self._fault_of_accelerator()
+        if fault:
+            raise ValueError(fault)
+        return self
+
+    def _fault_of_tpu(self) -> str | None:
+        machine = self.machine_type or ""
+        if machine.startswith(_NO_TENSORFLOW):
+            return (
+                f"machine_type {machine}: TensorFlow does not support TPUs from v6e on; take ct5lp-hightpu-4t with "
+                "tpu_topology 2x2, or cloud-tpu with accelerator TPU_V3"
+            )
+        if machine.startswith("ct5lp-") and machine not in _V5E_TOPOLOGY:
+            return f"machine_type {machine}: a v5e host is one of {', '.join(_V5E_TOPOLOGY)}"
+        topology = _V5E_TOPOLOGY.get(machine)
+        if topology and self.tpu_topology != topology:
+            return (
+                f"tpu_topology {self.tpu_topology} with machine_type {machine}: set it to {topology}, the slice that "
+                "is this one host; TPUStrategy reaches no chip of another"
+            )
+        if topology and self.accelerator_count:
+            return (
+                f"accelerator_count {self.accelerator_count} with machine_type {machine}: the machine type names the "
+                "chips; leave accelerator and accelerator_count out"
+            )
+        if not topology and self.tpu_topology is not None:
+            return f"tpu_topology {self.tpu_topology} with machine_type {self.machine_type}: only a v5e has one; drop it"
+        if machine == "cloud-tpu" and (self.accelerator not in ("TPU_V2", "TPU_V3") or self.accelerator_count != 8):
+            return (
+                f"machine_type cloud-tpu with accelerator {self.accelerator} and accelerator_count "
+                f"{self.accelerator_count}: set TPU_V2 or TPU_V3, and {_TPU_CORES}, the cores of one host"
+            )
+        if self.is_tpu and self.machines > 1:
+            return f"machines {self.machines} with machine_type {machine}: a TPU host trains alone; set machines to 1"
+        return None
+
+    def _fault_of_accelerator(self) -> str | None:
+        if (self.accelerator is None) != (self.accelerator_count == 0):
+            return (
+                f"accelerator {self.accelerator} with accelerator_count {self.accelerator_count}: give both, or neither"
+            )
+        if self.accelerator and not (self.machine_type or "").startswith(_FAMILY[self.accelerator]):
+            return (
+                f"accelerator {self.accelerator} with machine_type {self.machine_type}: it goes into machines of the "
+                f"family {_FAMILY[self.accelerator]}"
+            )
+        return None
+
+
+class VertexConfig(Settings):
+    """Where and as whom the compiled pipeline runs; the pipeline of open-source Kubeflow shares root, image and nodes."""
+
+    project: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{4,28}[a-z0-9]$")] | None = Field(
+        None, description="Google Cloud project; must be given to compile"
+    )
+    region: Name = Field("us-central1", description="of the pipeline, its training and its Dataflow jobs")
+    pipeline_root: str | None = Field(
+        None, description="gs:// folder of all that runs leave; must be given to compile"
+    )
+    image: str | None = Field(None, description="image of every container without its own; must be given to compile")
+    service_account: Account | None = Field(None, description="runs the pipeline; null: the project's default")
+    network: Annotated[str, Field(pattern=r"^projects/\d+/global/networks/[^/]+$")] | None = Field(
+        None, description="peered VPC network, projects/NUMBER/global/networks/NAME"
+    )
+    kms_key: Annotated[str, Field(pattern=_KEY)] | None = Field(
+        None, description="customer-managed key of all that Vertex AI stores; in the same region"
+    )
+    labels: dict[str, str] = Field({}, description="of the pipeline's jobs, for the bill")
+    pretraining: PretrainingConfig = PretrainingConfig()
+    nodes: NodesConfig = NodesConfig()
+    retry: RetryConfig = RetryConfig()
+
+    @field_validator("labels")
+    @classmethod
+    def _labels_are_legal(cls, labels: dict[str, str]) -> dict[str, str]:
+        for key, value in labels.items():
+            if not re.match(_LABEL_KEY, key) or not re.match(_LABEL_VALUE, value):
+                raise ValueError(
+                    f"{key}: {value}: a label is of lower-case letters, digits, '-' and '_', at most 63, and its key "
+                    "begins with a letter"
+                )
+        return labels
+
+    @model_validator(mode="after")
+    def _key_is_in_the_region(self) -> "VertexConfig":
+        if self.kms_key and f"/locations/{self.region}/" not in self.kms_key:
+            raise ValueError(f"kms_key {self.kms_key} is not in region {self.region}: take a key of that region")
+        return self
+
+
+class DataflowConfig(Settings):
+    """The workers that Beam hires for ingestion, statistics, transform and split."""
+
+    machine_type: str = Field("e2-standard-4", description="of a worker")
+    max_workers: Count = Field(10, description="to which Dataflow scales")
+    disk_gb: Annotated[int, Field(ge=30)] = Field(50, description="of a worker")
+    image: str | None = Field(None, description="of the workers; null: `vertex.image`")
+    temp_location: Annotated[str, Field(pattern="^gs://")] | None = Field(
+        None, description="gs:// folder; null: below the pipeline root"
+    )
+    service_account: Account | None = Field(None, description="of the workers; null: `vertex.service_account`")
+    subnetwork: Annotated[str, Field(pattern="regions/[^/]+/subnetworks/[^/]+$")] | None = Field(
+        None, description="regions/REGION/subnetworks/NAME; null: the default network"
+    )
+    public_ips: bool = Field(True, description="false needs a subnetwork with private access to Google")
+
+    @model_validator(mode="after")
+    def _private_workers_have_a_subnetwork(self) -> "DataflowConfig":
+        if not self.public_ips and self.subnetwork is None:
+            raise ValueError("public_ips false without a subnetwork: give one with private access to Google")
+        return self
