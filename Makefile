@@ -27,6 +27,8 @@ require_python311 = test -n "$(PYTHON311)" || { echo "Python 3.11, 3.12 or 3.13 
 run_arguments = $(if $(UNLABELED),--unlabeled "$(UNLABELED)") $(if $(LABELED),--labeled "$(LABELED)") \
 	$(if $(TEST),--test "$(TEST)") $(if $(OUTPUT),--output "$(OUTPUT)") $(if $(CONFIG),--config "$(CONFIG)") \
 	$(foreach setting,$(SET),--set "$(setting)") $(if $(FROM),--from "$(FROM)") $(if $(TO),--to "$(TO)")
+compile_arguments = $(if $(CONFIG),--config "$(CONFIG)") $(if $(OUTPUT),--output "$(OUTPUT)") \
+	$(foreach setting,$(SET),--set "$(setting)")
 tpu_arguments = $(foreach target,$(TARGETS),--target "$(target)") $(foreach precision,$(PRECISION),--precision "$(precision)") \
 	$(if $(PRESET),--preset "$(PRESET)") $(if $(BATCH),--batch "$(BATCH)") $(if $(MISSING_KERNEL),--missing-kernel)
 bench_arguments = $(foreach section,$(ONLY),--only "$(section)") $(if $(ROUNDS),--rounds "$(ROUNDS)")
@@ -38,6 +40,10 @@ help:  ## list the targets
 .PHONY: local-run
 local-run: $(READY)  ## the whole pipeline here: [UNLABELED= LABELED= TEST= OUTPUT= CONFIG= SET="field=value ..." FROM= TO=]
 	@$(PYTHON) -m pipeline run $(run_arguments)
+
+.PHONY: compile
+compile: $(READY)  ## the pipeline for Vertex AI (JSON) and Kubeflow (YAML): CONFIG= [SET="field=value ..." OUTPUT=]
+	@$(PYTHON) -m pipeline compile $(compile_arguments)
 
 .PHONY: test
 test: $(READY) lint  ## lint and all tests, the browser's too
@@ -58,6 +64,10 @@ format: $(READY)  ## format the code
 .PHONY: docs
 docs: $(READY)  ## write what the documentation takes from the code
 	@$(PYTHON) -m pipeline config --markdown > docs/configuration.md
+
+.PHONY: golden
+golden: $(READY)  ## write anew what the tests compare the compiled pipeline with; look at the difference
+	@TF_USE_LEGACY_KERAS=1 TF_CPP_MIN_LOG_LEVEL=3 PYTHONPATH=.:tests/pipeline $(PYTHON) -W ignore -m golden_job
 
 .PHONY: bench
 bench: $(READY) $(BENCH_READY)  ## the trainer's speed beside lightly's: [ONLY=augmentation|step|input|loss|memory ROUNDS=]

@@ -30,13 +30,19 @@ _FAMILY = {
 }
 # TPUStrategy reaches the chips of one host, so only the slices that are one host.
 _V5E_TOPOLOGY = {"ct5lp-hightpu-1t": "1x1", "ct5lp-hightpu-4t": "2x2", "ct5lp-hightpu-8t": "2x4"}
-_TPU_CORES = 8
+_OLD_TPUS, _TPU_CORES = ("TPU_V2", "TPU_V3"), 8
 _NO_TENSORFLOW = ("ct6e-", "tpu7x-")
 
 Name = Annotated[str, Field(pattern=r"^[a-z]([a-z0-9-]*[a-z0-9])?$")]
 Account = Annotated[str, Field(pattern=r"^[^@\s]+@[^@\s]+$")]
 _KEY = r"^projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+$"
 _LABEL_KEY, _LABEL_VALUE = r"^[a-z][a-z0-9_-]{0,62}$", r"^[a-z0-9_-]{0,63}$"
+
+
+def _fault_of_pair(accelerator: str | None, count: int) -> str | None:
+    if (accelerator is None) == (count == 0):
+        return None
+    return f"accelerator {accelerator} with accelerator_count {count}: give both, or neither"
 
 
 class NodeConfig(Settings):
@@ -52,10 +58,9 @@ class NodeConfig(Settings):
 
     @model_validator(mode="after")
     def _accelerators_have_a_kind(self) -> "NodeConfig":
-        if (self.accelerator is None) != (self.accelerator_count == 0):
-            raise ValueError(
-                f"accelerator {self.accelerator} with accelerator_count {self.accelerator_count}: give both, or neither"
-            )
+        fault = _fault_of_pair(self.accelerator, self.accelerator_count)
+        if fault:
+            raise ValueError(fault)
         return self
 
 
@@ -81,9 +86,7 @@ class RetryConfig(Settings):
     @model_validator(mode="after")
     def _waits_are_in_order(self) -> "RetryConfig":
         if self.max_backoff_s < self.backoff_s:
-            raise ValueError(
-                f"max_backoff_s {self.max_backoff_s} is below backoff_s {self.backoff_s}: raise it, or lower backoff_s"
-            )
+            raise ValueError(f"max_backoff_s {self.max_backoff_s} is below backoff_s {self.backoff_s}: raise it")
         return self
 
 
@@ -105,17 +108,24 @@ class PretrainingConfig(Settings):
     boot_disk_gb: Annotated[int, Field(ge=100)] = Field(100, description="SSD of each machine")
 
     @property
-    def is_tpu(self) -> bool:
-        """Whether the machine is a TPU host."""
-        return self.machine_type is not None and (
-            self.machine_type == "cloud-tpu" or self.machine_type in _V5E_TOPOLOGY
-        )
+    def strategy(self) -> str:
+        """The `compute.strategy` that uses all of the machines."""
+        if self.machine_type == "cloud-tpu" or self.machine_type in _V5E_TOPOLOGY:
+            return "tpu"
+        if self.machines > 1:
+            return "multi_worker"
+        return "mirrored" if self.accelerator_count > 1 else "one_device"
 
     @model_validator(mode="after")
     def _machine_exists(self) -> "PretrainingConfig":
-        fault = self._fault_of_tpu() or self._fault_of_accelerator()
+        fault = self._fault_of_tpu() or _fault_of_pair(self.accelerator, self.accelerator_count)
         if fault:
             raise ValueError(fault)
+        if self.accelerator and not (self.machine_type or "").startswith(_FAMILY[self.accelerator]):
+            raise ValueError(
+                f"accelerator {self.accelerator} with machine_type {self.machine_type}: it goes into machines of the "
+                f"family {_FAMILY[self.accelerator]}"
+            )
         return self
 
     def _fault_of_tpu(self) -> str | None:
@@ -125,45 +135,38 @@ class PretrainingConfig(Settings):
                 f"machine_type {machine}: TensorFlow does not support TPUs from v6e on; take ct5lp-hightpu-4t with "
                 "tpu_topology 2x2, or cloud-tpu with accelerator TPU_V3"
             )
-        if machine.startswith("ct5lp-") and machine not in _V5E_TOPOLOGY:
-            return f"machine_type {machine}: a v5e host is one of {', '.join(_V5E_TOPOLOGY)}"
+        if self.strategy == "tpu" and self.machines > 1:
+            return f"machines {self.machines} with machine_type {machine}: a TPU host trains alone; set machines to 1"
+        if machine.startswith("ct5lp-"):
+            return self._fault_of_v5e(machine)
+        if self.tpu_topology is not None:
+            return f"tpu_topology {self.tpu_topology} with machine_type {self.machine_type}: only v5e has one"
+        if machine == "cloud-tpu" and (self.accelerator not in _OLD_TPUS or self.accelerator_count != _TPU_CORES):
+            return (
+                f"machine_type cloud-tpu with accelerator {self.accelerator} and accelerator_count "
+                f"{self.accelerator_count}: set {' or '.join(_OLD_TPUS)}, and {_TPU_CORES}, the cores of one host"
+            )
+        return None
+
+    def _fault_of_v5e(self, machine: str) -> str | None:
         topology = _V5E_TOPOLOGY.get(machine)
-        if topology and self.tpu_topology != topology:
+        if topology is None:
+            return f"machine_type {machine}: a v5e host is one of {', '.join(_V5E_TOPOLOGY)}"
+        if self.tpu_topology != topology:
             return (
                 f"tpu_topology {self.tpu_topology} with machine_type {machine}: set it to {topology}, the slice that "
                 "is this one host; TPUStrategy reaches no chip of another"
             )
-        if topology and self.accelerator_count:
+        if self.accelerator or self.accelerator_count:
             return (
-                f"accelerator_count {self.accelerator_count} with machine_type {machine}: the machine type names the "
-                "chips; leave accelerator and accelerator_count out"
-            )
-        if not topology and self.tpu_topology is not None:
-            return f"tpu_topology {self.tpu_topology} with machine_type {self.machine_type}: only a v5e has one; drop it"
-        if machine == "cloud-tpu" and (self.accelerator not in ("TPU_V2", "TPU_V3") or self.accelerator_count != 8):
-            return (
-                f"machine_type cloud-tpu with accelerator {self.accelerator} and accelerator_count "
-                f"{self.accelerator_count}: set TPU_V2 or TPU_V3, and {_TPU_CORES}, the cores of one host"
-            )
-        if self.is_tpu and self.machines > 1:
-            return f"machines {self.machines} with machine_type {machine}: a TPU host trains alone; set machines to 1"
-        return None
-
-    def _fault_of_accelerator(self) -> str | None:
-        if (self.accelerator is None) != (self.accelerator_count == 0):
-            return (
-                f"accelerator {self.accelerator} with accelerator_count {self.accelerator_count}: give both, or neither"
-            )
-        if self.accelerator and not (self.machine_type or "").startswith(_FAMILY[self.accelerator]):
-            return (
-                f"accelerator {self.accelerator} with machine_type {self.machine_type}: it goes into machines of the "
-                f"family {_FAMILY[self.accelerator]}"
+                f"accelerator {self.accelerator} and accelerator_count {self.accelerator_count} with machine_type "
+                f"{machine}: the machine type names the chips; leave both out"
             )
         return None
 
 
 class VertexConfig(Settings):
-    """Where and as whom the compiled pipeline runs; the pipeline of open-source Kubeflow shares root, image and nodes."""
+    """Where and as whom the compiled pipeline runs; that of open-source Kubeflow shares root, image and nodes."""
 
     project: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{4,28}[a-z0-9]$")] | None = Field(
         None, description="Google Cloud project; must be given to compile"

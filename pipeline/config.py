@@ -73,7 +73,7 @@ class BeamConfig(Settings):
 
     runner: Literal["local", "dataflow"] = Field(
         "local",
-        description="in the node itself, or on Dataflow, where ingestion, statistics, transform and split hire workers",
+        description="in the node itself, or, for ingestion, statistics, transform and split, on workers of Dataflow",
     )
     workers: Count = Field(
         1, description="1 runs in this process; more start worker processes, worth it from 10⁵ images"
@@ -118,21 +118,11 @@ class PipelineConfig(StagesConfig):
     @model_validator(mode="after")
     def _strategy_uses_the_machines(self) -> "PipelineConfig":
         machines, strategy = self.vertex.pretraining, self.pretrain.compute.strategy
-        if machines.machine_type is None:
-            return self
-        wanted = (
-            "tpu"
-            if machines.is_tpu
-            else "multi_worker"
-            if machines.machines > 1
-            else "mirrored"
-            if machines.accelerator_count > 1
-            else "one_device"
-        )
-        if strategy != wanted:
+        if machines.machine_type is not None and strategy != machines.strategy:
             raise ValueError(
-                f"pretrain.compute.strategy = {strategy}: the machines of vertex.pretraining ({machines.machines} of "
-                f"{machines.machine_type}, {machines.accelerator_count} accelerators each) are used by {wanted}"
+                f"pretrain.compute.strategy = {strategy}: vertex.pretraining hires {machines.machines} of "
+                f"{machines.machine_type} with accelerator_count {machines.accelerator_count}, which "
+                f"{machines.strategy} uses"
             )
         return self
 

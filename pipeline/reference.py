@@ -64,6 +64,8 @@ def _allowed(schema: dict[str, Any]) -> str:
         return " or ".join(_allowed(option) for option in schema["anyOf"])
     if "enum" in schema:
         return " or ".join(f"`{value}`" for value in schema["enum"])
+    if schema.get("type") == "object":
+        return f"mapping to {_allowed(schema['additionalProperties'])}"
     if schema.get("type") == "array":
         return f"list of {_allowed(schema['items'])}"
     bounds = [

@@ -4,7 +4,7 @@ from pipeline.config import PipelineConfig
 
 
 def dataflow_args(config: PipelineConfig) -> list[str]:
-    """Arguments of a Beam stage on Dataflow; its workers run the image of the pipeline, so nothing is installed there.
+    """Arguments of a Beam stage on Dataflow; its workers run the pipeline's image, so nothing is installed there.
 
     Args:
         config: with `vertex.project`, `vertex.pipeline_root` and `vertex.image`.

@@ -48,6 +48,8 @@ _KINDS = {
     "RunSummary": "publish",
 }
 _ON_DATAFLOW = ("ImageExampleGen", "StatisticsGen", "Transform", "LabelFractionSplit")
+# What a node looks at that is no artifact, by the name of its fingerprint.
+_LOOKS_AT = {"ImageExampleGen-unlabeled": "unlabeled", "ImageExampleGen-labeled": "labeled", "Push": "pushed"}
 _KUBERNETES_GPU = "nvidia.com/gpu"
 _DEFAULT_IMAGE = "default_image_path"
 
@@ -77,8 +79,8 @@ def compile_pipeline(
     Args:
         config: with `vertex.project`, `vertex.pipeline_root` and `vertex.image`.
         directory: of the two files; made if need be.
-        fingerprints: of the sources, see `create_pipeline`. Without them the images are read in every run, since
-            nothing would tell that they have changed.
+        fingerprints: of the sources and of the folder `pushed`, see `create_pipeline`. A node that looks at one
+            without a fingerprint is never answered from the cache, since nothing would tell of a change.
         allow_local_paths: for a rehearsal on this machine: sources and the pipeline root may be local.
 
     Raises:
@@ -117,7 +119,7 @@ def _check(config: PipelineConfig, *, allow_local_paths: bool) -> None:
     }
     for field, path in paths.items():
         if path and not path.startswith("gs://") and not allow_local_paths:
-            raise ConfigError(f"{field} = {path!r}: must be on gs://, a machine in the cloud sees no disk of this one")
+            raise ConfigError(f"{field} = {path!r}: must be on gs://, no machine in the cloud sees this disk")
     strategy = config.pretrain.compute.strategy
     if vertex.pretraining.machine_type is None and strategy in ("tpu", "multi_worker"):
         raise ConfigError(
@@ -145,14 +147,11 @@ def _compile(
         config,
         Locations(artifacts=root, checkpoints=f"{root}/checkpoints", pushed=f"{root}/pushed"),
         fingerprints=fingerprints,
-        beam_pipeline_args=beam_pipeline_args(config.beam.workers),
         pretrainer=pretrainer,
     )
-    if config.beam.runner == "dataflow":
-        for node in pipeline.components:
-            if isinstance(node, BaseBeamComponent) and node.id.startswith(_ON_DATAFLOW):
-                # Of an argument given twice the later one holds, and a node's own come last.
-                node.with_beam_pipeline_args(dataflow_args(config))
+    for node in pipeline.components:
+        if isinstance(node, BaseBeamComponent):
+            node.with_beam_pipeline_args(_beam_args(config, node.id))
     names = [node.id for node in pipeline.components] + [RunSummary.__name__]
     images = {name: _node(config, name).image or config.vertex.image for name in names}
     runner = experimental.KubeflowV2DagRunner(
@@ -167,8 +166,7 @@ def _compile(
     for name, task in _tasks(job["pipelineSpec"]):
         node = _node(config, name)
         task |= _retries(config, node)
-        fresh = name.startswith("ImageExampleGen") and name.removeprefix("ImageExampleGen-") not in fingerprints
-        if fresh or not node.cache:
+        if not node.cache or _LOOKS_AT.get(name, "") not in {"", *fingerprints}:
             task.pop("cachingOptions", None)
     for label, executor in job["pipelineSpec"]["deploymentSpec"]["executors"].items():
         container = executor["container"]
@@ -178,12 +176,17 @@ def _compile(
 
 
 def _tasks(spec: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The tasks that run a node, wherever they stand: beside an exit handler all others are in a graph of their own."""
+    """The tasks that run a node. Beside an exit handler all others stand in a graph of their own."""
     graphs = [spec["root"]["dag"]] + [part["dag"] for part in spec["components"].values() if "dag" in part]
     for graph in graphs:
         for name, task in graph["tasks"].items():
             if "dag" not in spec["components"][task["componentRef"]["name"]]:
                 yield name, task
+
+
+def _beam_args(config: PipelineConfig, name: str) -> list[str]:
+    hires = config.beam.runner == "dataflow" and name.startswith(_ON_DATAFLOW)
+    return dataflow_args(config) if hires else beam_pipeline_args(config.beam.workers)
 
 
 def _node(config: PipelineConfig, name: str) -> NodeConfig:

@@ -191,9 +191,11 @@ def run(
         started_s: when the program began, on `time.monotonic`; None: now.
 
     Raises:
-        ConfigError: there is no node of that name, or none between the two.
+        ConfigError: there is no node of that name, or none between the two; or Beam is to run elsewhere.
         NodeFailedError: a node failed.
     """
+    if config.beam.runner != "local":
+        raise ConfigError(f"beam.runner = {config.beam.runner}: a run on this machine needs local")
     started_s = time.monotonic() if started_s is None else started_s
     output = Path(config.output).resolve()
     output.mkdir(parents=True, exist_ok=True)

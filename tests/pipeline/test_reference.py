@@ -9,7 +9,8 @@ _PAGE = Path(__file__).resolve().parents[2] / "docs" / "configuration.md"
 def leaves(settings: dict, prefix: str = "") -> set[str]:
     found = set()
     for name, value in settings.items():
-        found |= leaves(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name}
+        is_section = isinstance(value, dict) and value  # an empty one is a mapping that the user fills
+        found |= leaves(value, f"{prefix}{name}.") if is_section else {prefix + name}
     return found
 
 

@@ -1,0 +1,90 @@
+"""Machines, names and paths of the cloud that cannot be: refused with field, value and remedy."""
+
+import pytest
+
+from pipeline.config import load_config
+from trainer.config import ConfigError
+
+_POOL = "vertex.pretraining"
+V5E = (f"{_POOL}.machine_type=ct5lp-hightpu-4t", f"{_POOL}.tpu_topology=2x2")
+V3 = (f"{_POOL}.machine_type=cloud-tpu", f"{_POOL}.accelerator=TPU_V3", f"{_POOL}.accelerator_count=8")
+T4 = (f"{_POOL}.machine_type=n1-standard-8", f"{_POOL}.accelerator=NVIDIA_TESLA_T4", f"{_POOL}.accelerator_count=1")
+
+
+def refused(*overrides: str) -> str:
+    with pytest.raises(ConfigError) as error:
+        load_config(None, overrides)
+    return str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "strategy"),
+    [
+        (V5E, "tpu"),
+        (V3, "tpu"),
+        ((*V3, f"{_POOL}.accelerator=TPU_V2"), "tpu"),
+        ((f"{_POOL}.machine_type=ct5lp-hightpu-1t", f"{_POOL}.tpu_topology=1x1"), "tpu"),
+        ((f"{_POOL}.machine_type=ct5lp-hightpu-8t", f"{_POOL}.tpu_topology=2x4"), "tpu"),
+        (T4, "one_device"),
+        ((f"{_POOL}.machine_type=n1-standard-8",), "one_device"),
+        ((*T4, f"{_POOL}.accelerator_count=4"), "mirrored"),
+        ((*T4, f"{_POOL}.machines=3"), "multi_worker"),
+    ],
+)
+def test_strategy_that_uses_the_machines_passes_and_another_is_refused(overrides, strategy):
+    load_config(None, [*overrides, f"pretrain.compute.strategy={strategy}"])
+    other = "mirrored" if strategy == "one_device" else "one_device"
+    message = refused(*overrides, f"pretrain.compute.strategy={other}")
+    assert f"pretrain.compute.strategy = {other}" in message
+    assert f"which {strategy} uses" in message
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        ([f"{_POOL}.machine_type=ct6e-standard-4t"], ["ct6e-standard-4t", "does not support", "ct5lp-hightpu-4t"]),
+        ([f"{_POOL}.machine_type=tpu7x-standard-4t"], ["tpu7x", "does not support"]),
+        ([f"{_POOL}.machine_type=ct5lp-hightpu-2t"], ["ct5lp-hightpu-2t", "one of"]),
+        ([V5E[0]], ["tpu_topology None", "set it to 2x2"]),
+        ([*V5E, f"{_POOL}.tpu_topology=4x4"], ["tpu_topology 4x4", "set it to 2x2"]),
+        ([*V5E, f"{_POOL}.accelerator_count=4"], ["accelerator_count 4", "leave both out"]),
+        ([*V5E, f"{_POOL}.machines=2"], ["machines 2", "set machines to 1"]),
+        ([*V3, f"{_POOL}.accelerator_count=32"], ["accelerator_count 32", "TPU_V2 or TPU_V3, and 8"]),
+        ([*V3, f"{_POOL}.accelerator=NVIDIA_L4"], ["NVIDIA_L4", "TPU_V2 or TPU_V3"]),
+        ([*V3, f"{_POOL}.tpu_topology=2x2"], ["tpu_topology 2x2", "only v5e has one"]),
+        ([*T4, f"{_POOL}.accelerator_count=0"], ["accelerator_count 0", "give both"]),
+        ([*T4, f"{_POOL}.accelerator=NVIDIA_L4"], ["NVIDIA_L4", "n1-standard-8", "g2-"]),
+        ([f"{_POOL}.accelerator=NVIDIA_L4", f"{_POOL}.accelerator_count=1"], ["machine_type None", "g2-"]),
+        (["vertex.nodes.classify.accelerator=NVIDIA_L4"], ["vertex.nodes.classify", "NVIDIA_L4", "give both"]),
+        (["vertex.nodes.classify.accelerator=TPU_V3"], ["vertex.nodes.classify.accelerator", "TPU_V3"]),
+        (["vertex.nodes.transform.cpu=0"], ["vertex.nodes.transform.cpu", "0", "greater than 0"]),
+        (["vertex.nodes.transform.retries=-1"], ["vertex.nodes.transform.retries", "-1"]),
+        (["vertex.retry.max_backoff_s=30"], ["vertex.retry", "max_backoff_s 30", "raise"]),
+        (["vertex.project=My Project"], ["vertex.project", "My Project"]),
+        (["vertex.service_account=me"], ["vertex.service_account", "me"]),
+        (["vertex.network=default"], ["vertex.network", "default"]),
+        (["vertex.labels.Team=vision"], ["vertex.labels", "Team", "lower-case"]),
+        (["vertex.labels.team=Vision AI"], ["vertex.labels", "Vision AI"]),
+        (
+            ["vertex.kms_key=projects/p/locations/europe-west4/keyRings/r/cryptoKeys/k"],
+            ["vertex", "europe-west4", "region us-central1"],
+        ),
+        (["vertex.kms_key=mine"], ["vertex.kms_key", "mine"]),
+        (["beam.runner=flink"], ["beam.runner", "flink", "dataflow"]),
+        (["beam.dataflow.temp_location=/tmp"], ["beam.dataflow.temp_location", "/tmp", "gs://"]),
+        (["beam.dataflow.public_ips=false"], ["beam.dataflow", "subnetwork"]),
+        (["beam.dataflow.subnetwork=mine"], ["beam.dataflow.subnetwork", "mine"]),
+    ],
+)
+def test_impossible_setting_is_refused_with_value_and_remedy(overrides, words):
+    message = refused(*overrides)
+    assert all(word in message for word in words), message
+
+
+def test_run_on_this_machine_without_a_cloud_section_is_what_it_was():
+    config = load_config()
+    assert (config.beam.runner, config.vertex.project, config.vertex.pretraining.machine_type) == (
+        "local",
+        None,
+        None,
+    )

@@ -1,0 +1,120 @@
+"""Beam on Dataflow: which nodes hire workers, and the job graph that Dataflow would get, built without a network."""
+
+import json
+
+import golden_job
+import pytest
+from apache_beam.options.pipeline_options import (
+    GoogleCloudOptions,
+    PipelineOptions,
+    SetupOptions,
+    StandardOptions,
+    WorkerOptions,
+)
+from apache_beam.portability.api import beam_runner_api_pb2
+from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
+
+from components.image_example_gen import executor, ingest, sources
+from pipeline.config import load_config
+from pipeline.runners import kubeflow
+from pipeline.runners.dataflow import dataflow_args
+
+IMAGE = "us-central1-docker.pkg.dev/my-project/simclr/pipeline:v1"
+HIRING = {"ImageExampleGen", "StatisticsGen", "Transform", "LabelFractionSplit"}
+
+
+def example(*overrides: str):
+    return load_config(str(golden_job.EXAMPLE), [*golden_job.OVERRIDES, *overrides])
+
+
+def options_of(*overrides: str) -> PipelineOptions:
+    return PipelineOptions(dataflow_args(example(*overrides)))
+
+
+def test_only_the_heavy_beam_stages_hire_workers_and_only_where_it_is_configured(tmp_path):
+    for runner, hiring in (("dataflow", HIRING), ("local", set())):
+        config = example(f"beam.runner={runner}")
+        job = json.loads(kubeflow.compile_pipeline(config, tmp_path).job.read_text())
+        executors = job["pipelineSpec"]["deploymentSpec"]["executors"].items()
+        runners = {
+            label.partition("-")[0].removesuffix("_executor"): [
+                argument for argument in body["container"]["args"] if argument.startswith("--runner=")
+            ]
+            for label, body in executors
+        }
+        assert {name for name, found in runners.items() if found == ["--runner=DataflowRunner"]} == hiring
+        local = {name for name, found in runners.items() if found and "FnApiRunner" in found[0]}
+        assert local == (HIRING | {"Evaluator"}) - hiring
+
+
+def test_workers_run_the_image_of_the_pipeline_in_its_region_and_below_its_root():
+    options = options_of()
+    cloud = options.view_as(GoogleCloudOptions)
+    assert options.view_as(StandardOptions).runner == "DataflowRunner"
+    assert options.view_as(WorkerOptions).sdk_container_image == IMAGE
+    assert options.view_as(SetupOptions).sdk_location == "container"
+    assert (cloud.project, cloud.region) == ("my-project", "us-central1")
+    assert cloud.temp_location == "gs://my-bucket/runs/dataflow/temp"
+    assert cloud.service_account_email == "pipeline@my-project.iam.gserviceaccount.com"
+    assert cloud.labels == ["team=vision"]
+    assert "use_runner_v2" in options.get_all_options()["experiments"]
+
+
+def test_settings_of_the_workers_arrive():
+    key = "projects/my-project/locations/us-central1/keyRings/r/cryptoKeys/k"
+    settings = {
+        "machine_type": "n2-highmem-8",
+        "max_workers": "7",
+        "disk_gb": "99",
+        "image": "registry/beam:v3",
+        "temp_location": "gs://scratch/beam",
+        "service_account": "worker@my-project.iam.gserviceaccount.com",
+        "subnetwork": "regions/us-central1/subnetworks/private",
+        "public_ips": "false",
+    }
+    options = options_of(
+        *(f"beam.dataflow.{name}={value}" for name, value in settings.items()), f"vertex.kms_key={key}"
+    )
+    workers, cloud = options.view_as(WorkerOptions), options.view_as(GoogleCloudOptions)
+    assert (workers.machine_type, workers.max_num_workers, workers.disk_size_gb) == ("n2-highmem-8", 7, 99)
+    assert (workers.sdk_container_image, cloud.temp_location) == ("registry/beam:v3", "gs://scratch/beam/temp")
+    assert cloud.service_account_email == "worker@my-project.iam.gserviceaccount.com"
+    assert (workers.subnetwork, workers.use_public_ips) == ("regions/us-central1/subnetworks/private", False)
+    assert cloud.dataflow_kms_key == key
+
+
+@pytest.fixture(scope="module")
+def ingestion_job(class_folders, tmp_path_factory):
+    """ImageExampleGen's Beam job for Dataflow: made and checked as for a submission, which a dry run leaves out."""
+    folder = tmp_path_factory.mktemp("dataflow")
+    source = {"name": "labeled", "path": str(class_folders), "split": "train", "labeled": True, "manifest": None}
+    [(_, work)] = [sources.plan(source) for source in sources.parse_sources(json.dumps([source]))]
+    (folder / "work").mkdir()
+    settings = ingest.Settings(
+        splits=("train", "test"),
+        split_uris=(str(folder / "train"), str(folder / "test")),
+        work_uri=str(folder / "work"),
+        num_shards=2,
+        max_pixels=1_000_000,
+        holdout_fraction=0.1,
+    )
+    context = BaseBeamExecutor.Context(beam_pipeline_args=[*dataflow_args(example()), "--dry_run=true"])
+    pipeline = executor.Executor(context)._make_beam_pipeline()
+    ingest.build(pipeline, work, [], settings)
+    return pipeline.run().job
+
+
+def test_job_of_ingestion_holds_its_steps_and_runs_only_the_pipelines_image(ingestion_job):
+    parts = ingestion_job.proto_pipeline.components
+    images = {
+        beam_runner_api_pb2.DockerPayload.FromString(environment.payload).container_image
+        for environment in parts.environments.values()
+    }
+    assert images == {IMAGE}
+    names = {transform.unique_name.partition("/")[0] for transform in parts.transforms.values()}
+    assert len(names) > 3, names
+
+
+def test_job_of_ingestion_stages_nothing_to_install(ingestion_job):
+    environments = ingestion_job.proto_pipeline.components.environments.values()
+    assert [list(environment.dependencies) for environment in environments] == [[]] * len(environments)
