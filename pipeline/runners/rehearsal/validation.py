@@ -21,6 +21,7 @@ _PYTHON_TYPES = {
     schema.ParameterType.LIST: list,
     schema.ParameterType.STRUCT: dict,
 }
+_ON_DATAFLOW = "--runner=DataflowRunner"
 _BUILD_TIME_OBJECT = re.compile(r'"__class__":\s*"(RuntimeParameter|\w*Placeholder)"')
 
 
@@ -124,13 +125,21 @@ def _check_condition(task: Task) -> None:
     except ValueError as error:
         raise RefusedError(task.name, str(error)) from error
     for name in sorted(condition.inputs - set(task.artifacts)):
-        raise RefusedError(task.name, f"its condition looks at {name!r}, which is none of its inputs")
+        raise RefusedError(
+            task.name,
+            f"its condition looks at {name!r}, which is none of its inputs; TFX names an artifact so that the task "
+            "itself reads: put the condition on another artifact",
+        )
 
 
 def _check_container(task: Task) -> None:
     container = task.executor.container
     if not container.image or not container.command:
         raise RefusedError(task.name, "a container needs an image and a command: an image's own is not seen here")
+    if _ON_DATAFLOW in container.args:
+        raise RefusedError(
+            task.name, "its Beam stage would hire workers on Dataflow; for a rehearsal compile with beam.runner local"
+        )
     driver = container.lifecycle.pre_cache_check
     for argument in [*container.command, *container.args, *driver.command, *driver.args]:
         try:

@@ -120,6 +120,11 @@ _SPOILT = {
         "First",
         "is of none of the component's parameters",
     ),
+    "workers on Dataflow": (
+        lambda job: job.executors["First"]["container"]["args"].append("--runner=DataflowRunner"),
+        "First",
+        "would hire workers on Dataflow",
+    ),
     "image without the program": (
         lambda job: job.executors["First"]["container"].update(command=["no-such-program"]),
         "First",
