@@ -52,11 +52,11 @@ def test_several_workers_are_told_of_one_another(create, tmp_path):
 
 
 def test_one_worker_fails_and_ends_the_job_with_its_code(create, tmp_path):
-    # The chief waits for what never comes.
+    # The chief waits for what does not come.
     script = (
         "import json, os, sys, threading\n"
         "if json.loads(os.environ['TF_CONFIG'])['task']['type'] == 'worker': sys.exit(3)\n"
-        "threading.Event().wait()"
+        "threading.Event().wait(30)"
     )
     job = create(script, 1, 1)
     assert job.state.name == "JOB_STATE_FAILED"

@@ -34,12 +34,12 @@ def test_container_is_told_its_inputs_and_where_to_write(job, rehearsal):
     assert Path(artifact["uri"]).read_text() == "whole"
 
 
-def test_buckets_are_a_folder_also_within_json(job, rehearsal):
-    job.container(
-        "First", "print(json.loads(values['config'])['path'])", parameters={"config": '{"path": "gs://b/x"}'}
-    )
+def test_buckets_are_a_folder_also_within_json_and_command_lines(job, rehearsal):
+    show = "print(json.loads(values['config'])['path'], sys.argv[2])"
+    job.container("First", show, parameters={"config": '{"path": "gs://b/x"}'})["args"].append("--to=gs://b")
     rehearsal(job)
-    assert rehearsal.log("First").strip() == f"{rehearsal.folder}/buckets/b/x"
+    buckets = rehearsal.folder / "buckets"
+    assert rehearsal.log("First").strip() == f"{buckets}/b/x --to={buckets}/b"
 
 
 def test_numbers_arrive_as_floats_and_defaults_are_filled_in(job, rehearsal):
@@ -78,10 +78,11 @@ def test_environment_is_only_what_the_image_and_the_container_set(job, rehearsal
 
 
 def test_ready_tasks_run_at_once_and_no_more_than_allowed(job, rehearsal):
-    # Each waits for the other's file: alone, neither would end.
+    # Each waits for the other's file: alone, neither would end well.
     meet = (
         "root = output_uri('model').parents[1]; (root / values['me']).touch()\n"
-        "while not (root / values['other']).exists(): pass"
+        "import time; latest = time.monotonic() + 20\n"
+        "while not (root / values['other']).exists(): assert time.monotonic() < latest"
     )
     job.container("A", meet, outputs=("model",), parameters={"me": "a", "other": "b"})
     job.container("B", meet, outputs=("model",), parameters={"me": "b", "other": "a"})
@@ -102,6 +103,13 @@ def test_failure_stops_what_depends_on_it_and_tells_its_last_words(job, rehearsa
     assert rehearsal.states == {
         "Bad": "FAILED", "After": "NOT_STARTED", "Beside": "SUCCEEDED", "Last": "NOT_STARTED",
     }  # fmt: skip
+
+
+def test_container_that_is_killed_has_failed_and_its_half_output_is_not_cached(job, rehearsal):
+    job.container("First", f"{_WRITE}os.kill(os.getpid(), 9)", outputs=("model",), **_CACHED)
+    for _ in range(2):
+        with pytest.raises(TaskFailedError, match="was ended by SIGKILL"):
+            rehearsal(job)
 
 
 def test_failed_task_is_tried_again_after_longer_and_longer_waits(job, rehearsal, tmp_path):
