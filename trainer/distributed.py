@@ -7,6 +7,7 @@ replicas, and the sum of the parts' gradients is the gradient of the global mean
 
 import json
 import os
+from functools import cache
 from pathlib import Path
 
 import tensorflow as tf
@@ -21,7 +22,8 @@ def strategy_of(compute: ComputeConfig) -> tf.distribute.Strategy:
     """The strategy that a configuration names; the variables of a training are made in its scope.
 
     `one_device` is TensorFlow's default strategy, the first GPU or else the CPU. `mirrored` takes all GPUs of this
-    machine, or all logical CPU devices. `multi_worker` and `tpu` must be built before any operation has run.
+    machine, or all logical CPU devices. `multi_worker` and `tpu` must be built before any operation has run, and
+    are built once in a process.
 
     Raises:
         ValueError: `multi_worker` without TF_CONFIG, or `tpu` where none answers.
@@ -30,7 +32,7 @@ def strategy_of(compute: ComputeConfig) -> tf.distribute.Strategy:
         return tf.distribute.MirroredStrategy()
     if compute.strategy == "multi_worker":
         _check_tf_config(os.environ.get("TF_CONFIG", ""))
-        return tf.distribute.MultiWorkerMirroredStrategy()
+        return _multi_worker_strategy()
     if compute.strategy == "tpu":
         return _tpu_strategy(compute.tpu)
     return tf.distribute.get_strategy()
@@ -51,6 +53,12 @@ def _check_tf_config(text: str) -> None:
         )
 
 
+@cache
+def _multi_worker_strategy() -> tf.distribute.Strategy:
+    return tf.distribute.MultiWorkerMirroredStrategy()
+
+
+@cache
 def _tpu_strategy(tpu: str) -> tf.distribute.Strategy:
     try:
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=tpu)

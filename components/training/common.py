@@ -1,12 +1,17 @@
 """What the run_fns share: their settings, their progress, and the files they leave for the report."""
 
+import copy
 import io
 import json
 import logging
 import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 import tensorflow_transform as tft
 from tfx.components.trainer.fn_args_utils import FnArgs
 from tfx.dsl.io import fileio
@@ -32,6 +37,24 @@ def progress_reporter(stage: str) -> loop.Report:
         )
 
     return report
+
+
+@contextmanager
+def chiefs_outputs(fn_args: FnArgs, strategy: tf.distribute.Strategy) -> Iterator[FnArgs]:
+    """Where this process writes what the training leaves: the chief into the outputs, others into a folder of no use.
+
+    All do the same: to read a variable may take all workers. In the end TFX wants the model's folder to be there.
+    """
+    if strategy.extended.should_checkpoint:
+        yield fn_args
+        return
+    with tempfile.TemporaryDirectory() as unused:
+        elsewhere = copy.copy(fn_args)
+        elsewhere.serving_model_dir = os.path.join(unused, "model")
+        elsewhere.model_run_dir = os.path.join(unused, "run")
+        fileio.makedirs(elsewhere.model_run_dir)
+        yield elsewhere
+    fileio.makedirs(fn_args.serving_model_dir)
 
 
 def preprocessing_layer(fn_args: FnArgs) -> Any:

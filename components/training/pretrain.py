@@ -9,7 +9,7 @@ import tensorflow as tf
 from tfx.components.trainer.fn_args_utils import FnArgs
 
 from components.training import common
-from trainer import data, export, sources, stages, views
+from trainer import checkpoints, data, distributed, export, sources, stages, views
 from trainer.config import PretrainConfig
 
 _SHOWN_VIEWS = 8
@@ -21,14 +21,21 @@ def run_fn(fn_args: FnArgs) -> None:
     `custom_config`: `config` (JSON of PretrainConfig), `seed`, `checkpoint_root` (a directory that outlives the
     execution), `code_version`.
     """
-    settings = fn_args.custom_config
-    config = PretrainConfig.model_validate_json(settings["config"])
+    config = PretrainConfig.model_validate_json(fn_args.custom_config["config"])
+    # Before the examples are read: TensorFlow joins other workers, or a TPU, only where it has run nothing yet.
+    strategy = distributed.strategy_of(config.compute)
+    checkpoint_dir = _checkpoint_dir(fn_args, config)
+    with common.chiefs_outputs(fn_args, strategy) as outputs:
+        _pretrain(outputs, config, checkpoint_dir=checkpoint_dir)
+
+
+def _pretrain(fn_args: FnArgs, config: PretrainConfig, *, checkpoint_dir: str) -> None:
     files = sources.open_examples(fn_args.train_files)
     pretrained = stages.pretrain(
         config,
         files,
-        seed=settings["seed"],
-        checkpoint_dir=_checkpoint_dir(fn_args),
+        seed=fn_args.custom_config["seed"],
+        checkpoint_dir=checkpoint_dir,
         log_dir=os.path.join(fn_args.model_run_dir, "tensorboard"),
         report=common.progress_reporter("pretraining"),
     )
@@ -42,11 +49,16 @@ def run_fn(fn_args: FnArgs) -> None:
     export.save_head(pretrained.head, config.head, fn_args.serving_model_dir)
 
 
-def _checkpoint_dir(fn_args: FnArgs) -> str:
-    """One directory for one training: other data, code or settings never find this one's checkpoints."""
-    identity = json.dumps([sorted(fn_args.train_files), fn_args.custom_config], sort_keys=True)
+def _checkpoint_dir(fn_args: FnArgs, config: PretrainConfig) -> str:
+    """One directory for one training: other data, code or settings never find this one's checkpoints.
+
+    The machines are none of that: what was begun on some of them goes on on others.
+    """
+    settings = fn_args.custom_config
+    deciding = checkpoints.fixed(config.model_dump(mode="json")), settings["seed"], settings["code_version"]
+    identity = json.dumps([sorted(fn_args.train_files), *deciding], sort_keys=True)
     name = hashlib.sha256(identity.encode()).hexdigest()[:16]
-    return os.path.join(fn_args.custom_config["checkpoint_root"], name)
+    return os.path.join(settings["checkpoint_root"], name)
 
 
 def _channels(files: sources.ExampleFiles) -> dict[str, list[float]]:
