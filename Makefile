@@ -45,6 +45,10 @@ local-run: $(READY)  ## the whole pipeline here: [UNLABELED= LABELED= TEST= OUTP
 compile: $(READY)  ## the pipeline for Vertex AI (JSON) and Kubeflow (YAML): CONFIG= [SET="field=value ..." OUTPUT=]
 	@$(PYTHON) -m pipeline compile $(compile_arguments)
 
+.PHONY: rehearse
+rehearse: $(READY)  ## what Vertex AI would get, compiled and run here without Docker: [CONFIG= SET="field=value ..." OUTPUT= PARALLEL=]
+	@$(PYTHON) -m pipeline rehearse $(compile_arguments) $(if $(PARALLEL),--parallel "$(PARALLEL)")
+
 .PHONY: test
 test: $(READY) lint  ## lint and all tests, the browser's too
 	@command -v chromium chromium-browser google-chrome >/dev/null || bash tests/install_chromium.sh

@@ -3,10 +3,13 @@
 import datetime
 import logging
 import os
+import signal
 import sys
 import time
 import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,7 +17,11 @@ from pipeline import reference
 from pipeline.config import PipelineConfig, load_config
 from trainer.config import ConfigError
 
+if TYPE_CHECKING:
+    from pipeline.runners.console import Terminal
+
 _EXIT_FAILED, _EXIT_CONFIG, _EXIT_INTERRUPTED = 1, 2, 130
+_REHEARSAL_OUTPUT = "runs/rehearsal"
 _SOURCES = ("unlabeled", "labeled", "test")
 
 
@@ -53,11 +60,7 @@ def run(
     """
     given = [f"data.{name}={_quoted(sources[name])}" for name in _SOURCES if sources[name]]
     given += [f"output={_quoted(output)}"] if output else []
-    try:
-        config = load_config(config_path, [*given, *overrides])
-    except ConfigError as error:
-        click.echo(f"configuration: {error}", err=True)
-        sys.exit(_EXIT_CONFIG)
+    config = _load(config_path, [*given, *overrides])
     _run(config, from_node, to_node)
 
 
@@ -70,8 +73,8 @@ def compile_(config_path: str | None, overrides: tuple[str, ...], output: str) -
 
     Nothing is sent anywhere, and no credentials are read.
     """
+    config = _load(config_path, overrides)
     try:
-        config = load_config(config_path, overrides)
         _quieten()
         from pipeline.runners import kubeflow
 
@@ -80,6 +83,21 @@ def compile_(config_path: str | None, overrides: tuple[str, ...], output: str) -
         click.echo(f"configuration: {error}", err=True)
         sys.exit(_EXIT_CONFIG)
     click.echo(f"Vertex AI: {compiled.job}\nKubeflow:  {compiled.yaml}")
+
+
+@main.command()
+@click.option("--output", metavar="PATH", help="Folder of everything that it leaves. Default: runs/rehearsal.")
+@click.option("--config", "config_path", metavar="FILE", help="YAML file with any part of the configuration.")
+@click.option("--set", "overrides", metavar="FIELD=VALUE", multiple=True, help="One field. Repeatable.")
+@click.option("--parallel", default=2, show_default=True, type=click.IntRange(min=1), help="Nodes at once.")
+def rehearse(config_path: str | None, overrides: tuple[str, ...], output: str | None, parallel: int) -> None:
+    """Compile the pipeline and run what Vertex AI would get, on this machine.
+
+    A process stands for each container, and a folder in OUTPUT for gs://. What could not run is refused before
+    anything has started. It ends with the report and the pushed model that `run` ends with.
+    """
+    config = _load(config_path, [f"output={_quoted(output or _REHEARSAL_OUTPUT)}", *overrides])
+    _rehearse(config, parallel)
 
 
 @main.command("config")
@@ -93,8 +111,39 @@ def show_config(*, markdown: bool) -> None:
         click.echo(f"{field.path} = {field.default}\n    {field.meaning} ({field.allowed})")
 
 
+def _load(config_path: str | None, overrides: Sequence[str]) -> PipelineConfig:
+    try:
+        return load_config(config_path, overrides)
+    except ConfigError as error:
+        click.echo(f"configuration: {error}", err=True)
+        sys.exit(_EXIT_CONFIG)
+
+
 def _run(config: PipelineConfig, from_node: str | None, to_node: str | None) -> None:
-    """Loads what is heavy only now, with its start-up noise already on its way to the log."""
+    def execute(terminal: "Terminal", started_s: float) -> None:
+        from pipeline import preflight
+        from pipeline.runners import local
+
+        looks = preflight.inspect(config)
+        local.run(config, looks, console=terminal.out, from_node=from_node, to_node=to_node, started_s=started_s)
+
+    _execute(config, execute)
+
+
+def _rehearse(config: PipelineConfig, parallel: int) -> None:
+    # Its containers are processes of their own, which it ends when it is interrupted; asked to end, it does the same.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+    def execute(terminal: "Terminal", started_s: float) -> None:
+        from pipeline.runners import compiled
+
+        compiled.run(config, console=terminal.out, parallel=parallel, started_s=started_s)
+
+    _execute(config, execute)
+
+
+def _execute(config: PipelineConfig, execute: Callable[["Terminal", float], None]) -> None:
+    """Calls what loads TensorFlow, with its noise on its way to a log; ends the program where that fails."""
     started_s = time.monotonic()
     logs = Path(config.output, "logs").resolve()
     try:
@@ -112,17 +161,15 @@ def _run(config: PipelineConfig, from_node: str | None, to_node: str | None) -> 
 
     terminal = divert_noise(str(log_path))
     terminal.out.print("loading TensorFlow and TFX ...")
-    from pipeline import preflight
-    from pipeline.runners import local
+    from pipeline.runners.results import NodeFailedError
 
     try:
-        looks = preflight.inspect(config)
-        local.run(config, looks, console=terminal.out, from_node=from_node, to_node=to_node, started_s=started_s)
+        execute(terminal, started_s)
         return
     except ConfigError as error:
         message, code = f"configuration: {error}", _EXIT_CONFIG
-    except local.NodeFailedError as error:
-        message, code = f"{error.node} failed: {error}\nthe traceback is in {log_path}", _EXIT_FAILED
+    except NodeFailedError as error:
+        message, code = f"{error.node} failed: {error}\nthe traceback is in {error.log or log_path}", _EXIT_FAILED
     except KeyboardInterrupt:
         message, code = "interrupted: the next run goes on from here", _EXIT_INTERRUPTED
     except Exception as error:

@@ -4,6 +4,7 @@ import os
 
 import numpy as np
 from tfx.components.trainer.fn_args_utils import FnArgs
+from tfx.dsl.io import fileio
 
 from components.training import common
 from trainer import export, probes, sources, stages
@@ -46,6 +47,8 @@ def run_fn(fn_args: FnArgs) -> None:
         pretrained_head=head,
         report=common.progress_reporter(f"{settings['arm']} on {settings['fraction']:.4g} of the labels"),
     )
+    # On Vertex AI nobody has made it, as the local runner does.
+    fileio.makedirs(fn_args.model_run_dir)
     classifier.history.write(os.path.join(fn_args.model_run_dir, "history.csv"))
     _write_scores(fn_args, classifier, config, n_labels=files.count, test=test, classes=classes)
     served = export.ServedClassifier(

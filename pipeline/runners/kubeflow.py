@@ -27,6 +27,8 @@ from pipeline.runners.dataflow import dataflow_args
 from trainer.config import ConfigError, dump
 
 JOB_FILE, YAML_FILE = "pipeline.json", "pipeline.yaml"
+# Below the pipeline root; a runner that keeps a record of its nodes puts it there, for the report.
+RUN_RECORD = "nodes.json"
 # TFT and TFMA read Keras 2; which Keras `tf_keras` and TensorFlow mean is settled before any of them is imported.
 _ENVIRONMENT = {"TF_USE_LEGACY_KERAS": "1"}
 # The field of `vertex.nodes` by the name of a node up to its hyphen.
@@ -145,7 +147,12 @@ def _compile(
     root = config.vertex.pipeline_root.rstrip("/")
     pipeline = create_pipeline(
         config,
-        Locations(artifacts=root, checkpoints=f"{root}/checkpoints", pushed=f"{root}/pushed"),
+        Locations(
+            artifacts=root,
+            checkpoints=f"{root}/checkpoints",
+            pushed=f"{root}/pushed",
+            run_record=f"{root}/{RUN_RECORD}",
+        ),
         fingerprints=fingerprints,
         pretrainer=pretrainer,
     )

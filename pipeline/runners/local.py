@@ -1,19 +1,12 @@
 """Runs the pipeline in this process, on one machine, with a SQLite metadata store."""
 
 import datetime
-import json
 import logging
-import os
 import re
-import resource
-import secrets
-import tempfile
 import time
 import traceback
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from ml_metadata.proto import metadata_store_pb2
 from rich.console import Console
@@ -29,39 +22,12 @@ from pipeline.config import PipelineConfig
 from pipeline.pipeline import Locations, create_pipeline
 from pipeline.preflight import SourceLook
 from pipeline.runners.beam_processes import beam_pipeline_args
-from pipeline.runners.console import ProgressHandler, accuracy_table, closing_line
+from pipeline.runners.console import ProgressHandler, closing_line
+from pipeline.runners.results import NodeFailedError, RunRecord, identity, peak_bytes, publish
 from trainer.config import ConfigError
 
 _REPORT_NODE = "Report"
 _MESSAGE_LINES = 12
-_IDENTITY_FILE = ".identity"
-
-
-@dataclass(frozen=True)
-class NodeResult:
-    """How a node went.
-
-    Attributes:
-        name: of the node.
-        seconds: in this run.
-        cached: whether earlier results were used.
-        inputs: nodes that it reads from or waits for.
-        executed_seconds: when its results were made, in this run or an earlier one.
-    """
-
-    name: str
-    seconds: float
-    cached: bool
-    inputs: list[str]
-    executed_seconds: float
-
-
-class NodeFailedError(RuntimeError):
-    """A node failed: its name, and what it said in a few words."""
-
-    def __init__(self, node: str, message: str) -> None:
-        super().__init__(message)
-        self.node = node
 
 
 class AnnouncingRunner(LocalDagRunner):
@@ -70,7 +36,7 @@ class AnnouncingRunner(LocalDagRunner):
     Its loop is LocalDagRunner's own; that one offers no place to stand between two nodes.
     """
 
-    def __init__(self, console: Console, record: "RunRecord", progress: ProgressHandler) -> None:
+    def __init__(self, console: Console, record: RunRecord, progress: ProgressHandler) -> None:
         super().__init__()
         self._console, self._record, self._progress = console, record, progress
         self.output_uris: dict[str, list[str]] = {}
@@ -152,25 +118,6 @@ def _take_over_earlier_results(pipeline, connection) -> None:
         ) from error
 
 
-class RunRecord:
-    """The nodes of a run in a JSON file, whole at any moment; the report and `metrics.json` read it."""
-
-    def __init__(self, path: str) -> None:
-        self._path = path
-        self._executed: dict[str, float] = _read_json(path).get("executed_seconds", {})
-        self._started = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
-        self.nodes: list[NodeResult] = []
-
-    def add(self, name: str, seconds: float, *, cached: bool, inputs: list[str]) -> None:
-        """Appends a node and writes the file."""
-        if not cached:
-            self._executed[name] = round(seconds, 2)
-        executed = self._executed.get(name, seconds)
-        self.nodes.append(NodeResult(name, round(seconds, 2), cached, inputs, round(executed, 2)))
-        nodes = [asdict(node) for node in self.nodes]
-        _write_json(self._path, {"started": self._started, "nodes": nodes, "executed_seconds": self._executed})
-
-
 def run(
     config: PipelineConfig,
     looks: Mapping[str, SourceLook],
@@ -209,7 +156,7 @@ def run(
             run_record=str(output / "nodes.json"),
         ),
         fingerprints={name: look.fingerprint for name, look in looks.items()}
-        | {"pushed": _identity(output / "pushed")},
+        | {"pushed": identity(output / "pushed")},
         beam_pipeline_args=beam_pipeline_args(config.beam.workers),
         metadata_connection_config=metadata.sqlite_metadata_connection_config(str(output / "metadata.sqlite")),
     )
@@ -229,37 +176,10 @@ def run(
         for logger in loggers:
             logger.removeHandler(handler)
     if _REPORT_NODE in runner.output_uris:
-        _publish(output, Path(runner.output_uris[_REPORT_NODE][0]), record, console)
+        publish(output, Path(runner.output_uris[_REPORT_NODE][0]), record, console)
     seconds = {node.name: node.seconds for node in record.nodes}
-    line = closing_line(seconds, total_s=time.monotonic() - started_s, peak_bytes=_peak_bytes())
+    line = closing_line(seconds, total_s=time.monotonic() - started_s, peak_bytes=peak_bytes())
     console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-
-def _peak_bytes() -> int:
-    """The most memory that this process, or one that it started, has held; Linux counts in KiB."""
-    held = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return max(held) * 1024
-
-
-def _identity(folder: Path) -> str:
-    """A name that a folder keeps for as long as it is there: one that was removed and made anew has another."""
-    file = folder / _IDENTITY_FILE
-    if not file.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        _replace(str(file), secrets.token_hex(8))
-    return file.read_text(encoding="utf-8")
-
-
-def _publish(output: Path, report: Path, record: RunRecord, console: Console) -> None:
-    """Puts the report and `metrics.json` where a person and a program look for them, and prints the table."""
-    metrics = _read_json(str(report / "metrics.json"))
-    metrics["nodes"] = [{"name": n.name, "seconds": n.seconds, "cached": n.cached} for n in record.nodes]
-    _write_json(str(output / "metrics.json"), metrics)
-    _replace(str(output / "report.html"), (report / "report.html").read_text(encoding="utf-8"))
-    console.print()
-    console.print(accuracy_table(metrics["rows"]))
-    console.print(f"model:  {metrics['pushed'] or 'not pushed; the report says why'}", markup=False, soft_wrap=True)
-    console.print(f"report: {output / 'report.html'}", markup=False, soft_wrap=True)
 
 
 def _run_options(from_node: str | None, to_node: str | None) -> RunOptions | None:
@@ -275,22 +195,3 @@ def _in_few_words(error: BaseException) -> str:
         text = re.split(r"\n\s*(?=[\w.]+(?:Error|Exception): )", text)[-1]
     text = re.sub(r"\s*\[while running .*", "", text, flags=re.DOTALL)
     return "\n".join(text.splitlines()[:_MESSAGE_LINES])
-
-
-def _read_json(path: str) -> dict[str, Any]:
-    try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-
-
-def _write_json(path: str, value: Any) -> None:
-    _replace(path, json.dumps(value, indent=1, ensure_ascii=False))
-
-
-def _replace(path: str, text: str) -> None:
-    """Writes a file that is never seen half written."""
-    with tempfile.NamedTemporaryFile("w", dir=os.path.dirname(path), delete=False, encoding="utf-8") as file:
-        file.write(text)
-    os.chmod(file.name, 0o644)
-    os.replace(file.name, path)

@@ -42,7 +42,7 @@ class Finished:
 
 
 class Cli:
-    """Starts `python -m pipeline run` on the tiny configuration."""
+    """Starts `python -m pipeline` on the tiny configuration."""
 
     def __init__(self, config: Path, sources: list[str]) -> None:
         self._config, self._sources = config, sources
@@ -52,7 +52,26 @@ class Cli:
         return [*run, *self._sources, *arguments]
 
     def run(self, output: Path, *arguments: str) -> Finished:
-        done = subprocess.run(self.command(output, *arguments), capture_output=True, text=True, cwd=ROOT, check=False)
+        return self._finished(self.command(output, *arguments), output)
+
+    def rehearse(self, output: Path, *arguments: str) -> Finished:
+        """Compiles the pipeline and runs what it compiles to."""
+        command = [
+            sys.executable,
+            "-m",
+            "pipeline",
+            "rehearse",
+            "--config",
+            str(self._config),
+            "--output",
+            str(output),
+        ]
+        for name, path in zip(self._sources[::2], self._sources[1::2], strict=True):
+            command += ["--set", f"data.{name.removeprefix('--')}={path}"]
+        return self._finished([*command, *arguments], output)
+
+    def _finished(self, command: list[str], output: Path) -> Finished:
+        done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
         metrics = output / "metrics.json"
         found = json.loads(metrics.read_text()) if metrics.exists() else {}
         return Finished(done.returncode, done.stdout, done.stderr, output, found)

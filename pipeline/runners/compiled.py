@@ -1,0 +1,103 @@
+"""Runs the pipeline as Vertex AI would get it, on this machine: compiles, rehearses, and leaves what a run leaves."""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from rich.console import Console
+
+from pipeline import preflight
+from pipeline.config import PipelineConfig
+from pipeline.runners import results
+from pipeline.runners.kubeflow import RUN_RECORD, compile_pipeline
+from pipeline.runners.rehearsal.buckets import local_buckets
+from pipeline.runners.rehearsal.execution import Result, State
+from pipeline.runners.rehearsal.run import BUCKETS, TaskFailedError, rehearse
+from pipeline.runners.rehearsal.scheduling import Observer
+from pipeline.runners.rehearsal.specification import RefusedError, Task
+from trainer.config import ConfigError
+
+_REPORT_NODE, _REPORT_KEY = "Report", "report"
+# What only a run in the cloud has to know, where the configuration leaves it open.
+_PLACEHOLDERS = {"project": "rehearsal", "image": "rehearsal", "pipeline_root": "gs://rehearsal/simclr"}
+_WORDS = {
+    State.CACHED: "cached",
+    State.FAILED: "failed",
+    State.NOT_TRIGGERED: "left out by its condition",
+    State.NOT_STARTED: "not started",
+}
+
+
+def run(config: PipelineConfig, *, console: Console, parallel: int = 2, started_s: float | None = None) -> None:
+    """Compiles the pipeline and runs the compiled JSON; gs:// is a folder in `config.output`.
+
+    Args:
+        config: of the run; a project, an image and a pipeline root are made up where it has none.
+        console: for what a person sees.
+        parallel: nodes at once.
+        started_s: when the program began, on `time.monotonic`; None: now.
+
+    Raises:
+        ConfigError: it cannot be compiled, or what it compiles to would not run on Vertex AI.
+        NodeFailedError: a node failed.
+    """
+    started_s = time.monotonic() if started_s is None else started_s
+    output = Path(config.output).resolve()
+    config = _complete(config)
+    root = Path(local_buckets(config.vertex.pipeline_root, output / BUCKETS))
+    root.mkdir(parents=True, exist_ok=True)
+    here = config.data.model_validate(local_buckets(config.data.model_dump(), output / BUCKETS))
+    looks = preflight.inspect(config.model_copy(update={"data": here}))
+    compiled = compile_pipeline(
+        config,
+        output / "compiled",
+        fingerprints={name: look.fingerprint for name, look in looks.items()}
+        | {"pushed": results.identity(root / "pushed")},
+        allow_local_paths=True,
+    )
+    console.print(f"compiled {compiled.job}", markup=False, soft_wrap=True)
+    record = results.RunRecord(str(root / RUN_RECORD))
+    try:
+        outcome = rehearse(compiled.job, output, parallel=parallel, observer=_Announcer(console, record))
+    except RefusedError as error:
+        raise ConfigError(f"the compiled pipeline would not run: {error}") from error
+    except TaskFailedError as error:
+        raise results.NodeFailedError(error.node, str(error), log=error.log) from error
+    report = outcome.results[_REPORT_NODE].made.artifacts[_REPORT_KEY]["uri"]
+    results.publish(output, Path(report), record, console)
+    took_s, peak_gb = time.monotonic() - started_s, results.peak_bytes() / 1e9
+    console.print(f"took {took_s:.0f} s with {parallel} nodes at once; peak memory of one {peak_gb:.2f} GB")
+
+
+def _complete(config: PipelineConfig) -> PipelineConfig:
+    missing = {name: value for name, value in _PLACEHOLDERS.items() if getattr(config.vertex, name) is None}
+    return config.model_copy(update={"vertex": config.vertex.model_copy(update=missing)})
+
+
+class _Announcer(Observer):
+    """Says when each node starts and how it went, and keeps the record that the report reads."""
+
+    def __init__(self, console: Console, record: results.RunRecord) -> None:
+        self._console, self._record = console, record
+        self._total, self._width = 0, 0
+        self._numbers: dict[str, int] = {}
+
+    def waits(self) -> None:
+        self._console.print("waiting for the containers of an earlier rehearsal to end ...")
+
+    def planned(self, tasks: Mapping[str, Task]) -> None:
+        self._total, self._width = len(tasks), max(map(len, tasks))
+
+    def started(self, task: Task) -> None:
+        self._say(task, "started")
+
+    def ended(self, task: Task, result: Result) -> None:
+        if result.good:
+            cached = result.state is State.CACHED
+            self._record.add(task.name, result.seconds, cached=cached, inputs=sorted(task.after))
+        self._say(task, _WORDS.get(result.state, f"{result.seconds:6.1f} s"))
+
+    def _say(self, task: Task, words: str) -> None:
+        number = self._numbers.setdefault(task.name, len(self._numbers) + 1)
+        line = f"[{number:2}/{self._total}] {task.name:<{self._width}} {words}"
+        self._console.print(line, markup=False, soft_wrap=True)
