@@ -69,7 +69,12 @@ def pretrained(tmp_path_factory, transformed):
         epochs=1,
         optimizer=ADAMW,
     )
-    custom_config = {"config": config.model_dump_json(), "seed": 0, "checkpoint_root": str(directory / "checkpoints")}
+    custom_config = {
+        "config": config.model_dump_json(),
+        "seed": 0,
+        "checkpoint_root": str(directory / "checkpoints"),
+        "code_version": "",
+    }
     args = fn_args(directory, transformed, custom_config)
     pretrain.run_fn(args)
     return args
