@@ -29,6 +29,11 @@ run_arguments = $(if $(UNLABELED),--unlabeled "$(UNLABELED)") $(if $(LABELED),--
 	$(foreach setting,$(SET),--set "$(setting)") $(if $(FROM),--from "$(FROM)") $(if $(TO),--to "$(TO)")
 compile_arguments = $(if $(CONFIG),--config "$(CONFIG)") $(if $(OUTPUT),--output "$(OUTPUT)") \
 	$(foreach setting,$(SET),--set "$(setting)")
+config_arguments = $(if $(CONFIG),--config "$(CONFIG)") $(foreach setting,$(SET),--set "$(setting)")
+submit_arguments = $(compile_arguments) $(if $(RUN_KEY),--run-key "$(RUN_KEY)") $(if $(WAIT),--wait) \
+	$(if $(RUNNER),--runner "$(RUNNER)") $(if $(HOST),--host "$(HOST)")
+schedule_arguments = $(compile_arguments) --cron "$(CRON)" $(if $(TIMEZONE),--timezone "$(TIMEZONE)") \
+	$(if $(NAME),--name "$(NAME)")
 tpu_arguments = $(foreach target,$(TARGETS),--target "$(target)") $(foreach precision,$(PRECISION),--precision "$(precision)") \
 	$(if $(PRESET),--preset "$(PRESET)") $(if $(BATCH),--batch "$(BATCH)") $(if $(MISSING_KERNEL),--missing-kernel)
 bench_arguments = $(foreach section,$(ONLY),--only "$(section)") $(if $(ROUNDS),--rounds "$(ROUNDS)")
@@ -48,6 +53,22 @@ compile: $(READY)  ## the pipeline for Vertex AI (JSON) and Kubeflow (YAML): CON
 .PHONY: rehearse
 rehearse: $(READY)  ## what Vertex AI would get, compiled and run here without Docker: [CONFIG= SET="field=value ..." OUTPUT= PARALLEL=]
 	@$(PYTHON) -m pipeline rehearse $(compile_arguments) $(if $(PARALLEL),--parallel "$(PARALLEL)")
+
+.PHONY: submit
+submit: $(READY)  ## compile and start on Vertex AI: CONFIG= [SET= WAIT=1 RUN_KEY=date, experimental: RUNNER=kubeflow HOST=]
+	@$(PYTHON) -m pipeline submit $(submit_arguments)
+
+.PHONY: schedule
+schedule: $(READY)  ## run on Vertex AI by the clock, one run at a time: CRON="0 3 * * 1" CONFIG= [SET= TIMEZONE= NAME=]
+	@$(PYTHON) -m pipeline schedule $(schedule_arguments)
+
+.PHONY: unschedule
+unschedule: $(READY)  ## delete a schedule: CONFIG= [NAME=]
+	@$(PYTHON) -m pipeline unschedule $(config_arguments) $(if $(NAME),--name "$(NAME)")
+
+.PHONY: schedules
+schedules: $(READY)  ## list the schedules: CONFIG=
+	@$(PYTHON) -m pipeline schedules $(config_arguments)
 
 .PHONY: test
 test: $(READY) lint  ## lint and all tests, the browser's too
@@ -70,8 +91,9 @@ docs: $(READY)  ## write what the documentation takes from the code
 	@$(PYTHON) -m pipeline config --markdown > docs/configuration.md
 
 .PHONY: golden
-golden: $(READY)  ## write anew what the tests compare the compiled pipeline with; look at the difference
-	@TF_USE_LEGACY_KERAS=1 TF_CPP_MIN_LOG_LEVEL=3 PYTHONPATH=.:tests/pipeline $(PYTHON) -W ignore -m golden_job
+golden: $(READY)  ## write anew what the tests compare the compiled pipeline and requests with; look at the difference
+	@for module in golden_job golden_requests; do \
+		TF_USE_LEGACY_KERAS=1 TF_CPP_MIN_LOG_LEVEL=3 PYTHONPATH=.:tests/pipeline $(PYTHON) -W ignore -m $$module || exit 1; done
 
 .PHONY: bench
 bench: $(READY) $(BENCH_READY)  ## the trainer's speed beside lightly's: [ONLY=augmentation|step|input|loss|memory ROUNDS=]

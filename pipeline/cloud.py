@@ -184,6 +184,12 @@ class VertexConfig(Settings):
         None, description="customer-managed key of all that Vertex AI stores; in the same region"
     )
     labels: dict[str, str] = Field({}, description="of the pipeline's jobs, for the bill")
+    experiment: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,127}$")] | None = Field(
+        None, description="of Vertex AI, which lists the runs side by side; made if need be"
+    )
+    failure_policy: Literal["fast", "slow"] = Field(
+        "slow", description="after a failed node: fast begins no other, slow still runs all that do not need it"
+    )
     pretraining: PretrainingConfig = PretrainingConfig()
     nodes: NodesConfig = NodesConfig()
     retry: RetryConfig = RetryConfig()

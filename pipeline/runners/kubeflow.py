@@ -170,7 +170,7 @@ def _compile(
         RunSummary(final_status=FinalStatusStr(), destination=f"{root}/summaries", configuration=dump(config))
     )
     job = runner.run(pipeline, write_out=False)
-    for name, task in _tasks(job["pipelineSpec"]):
+    for name, task in tasks(job["pipelineSpec"]):
         node = _node(config, name)
         task |= _retries(config, node)
         if not node.cache or _LOOKS_AT.get(name, "") not in {"", *fingerprints}:
@@ -182,7 +182,7 @@ def _compile(
     return job
 
 
-def _tasks(spec: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+def tasks(spec: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     """The tasks that run a node. Beside an exit handler all others stand in a graph of their own."""
     graphs = [spec["root"]["dag"]] + [part["dag"] for part in spec["components"].values() if "dag" in part]
     for graph in graphs:

@@ -90,6 +90,23 @@ def test_arguments_reach_the_command_line_as_they_are_written(clone):
     ) in planned
 
 
+@pytest.mark.parametrize(
+    ("given", "command"),
+    [
+        (["submit", "CONFIG=c.yaml", "SET=seed=1", "WAIT=1", "RUN_KEY=monday"],
+         'submit --config "c.yaml" --set "seed=1" --run-key "monday" --wait'),
+        (["submit", "RUNNER=kubeflow", "HOST=http://h"], 'submit --runner "kubeflow" --host "http://h"'),
+        (["schedule", "CRON=0 3 * * 1", "TIMEZONE=Europe/Berlin", "NAME=weekly"],
+         'schedule --cron "0 3 * * 1" --timezone "Europe/Berlin" --name "weekly"'),
+        (["unschedule", "CONFIG=c.yaml", "NAME=weekly"], 'unschedule --config "c.yaml" --name "weekly"'),
+        (["schedules", "CONFIG=c.yaml"], 'schedules --config "c.yaml"'),
+    ],
+)  # fmt: skip
+def test_targets_of_vertex_ai_hand_on_what_they_are_given(clone, given, command):
+    installed(clone)
+    assert f"-m pipeline {command}" in " ".join(make(clone, "-n", *given).stdout.split())
+
+
 def test_no_python_for_lightly_is_said_before_anything_is_installed(clone):
     installed(clone)
     (clone / "tests" / "benchmarks").mkdir(parents=True)

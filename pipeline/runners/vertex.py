@@ -1,0 +1,169 @@
+"""Submits the compiled pipeline to Vertex AI, once for each configuration, code and run key."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from google.api_core import exceptions
+from google.api_core.client_options import ClientOptions
+from google.cloud import aiplatform, aiplatform_v1
+
+from pipeline.cloud import VertexConfig
+from pipeline.config import PipelineConfig
+from pipeline.runners import kubeflow
+from pipeline.runners.vertex_calls import CALL, RETRY, ServiceError, explained
+
+_CONSOLE = "https://console.cloud.google.com/vertex-ai/locations"
+_DIGEST_LENGTH = 16
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """A run on Vertex AI.
+
+    Attributes:
+        name: projects/P/locations/L/pipelineJobs/ID.
+        link: of its page in the console.
+        is_new: whether this submission made it; False: a run of this id was there already.
+        state: such as PENDING or FAILED.
+    """
+
+    name: str
+    link: str
+    is_new: bool
+    state: str
+
+
+def submit(
+    config: PipelineConfig,
+    directory: str | Path,
+    *,
+    run_key: str = "",
+    fingerprints: Mapping[str, str] | None = None,
+) -> Submitted:
+    """Compiles the pipeline and starts it on Vertex AI; a run that was submitted before is found, not repeated.
+
+    The SDK's own `submit` is not called: it makes a bucket where none is, asks Resource Manager for it, and tries
+    nothing again.
+
+    Args:
+        config: as `compile_pipeline` takes it; `vertex` has who runs it and where.
+        directory: of the compiled files.
+        run_key: tells apart runs that are otherwise the same, such as a date.
+        fingerprints: see `compile_pipeline`.
+
+    Raises:
+        ConfigError: the configuration does not compile.
+        ServiceError: Vertex AI refuses, or does not answer.
+    """
+    compiled = kubeflow.compile_pipeline(config, directory, fingerprints=fingerprints)
+    vertex = config.vertex
+    run_id = job_id(compiled.job, run_key)
+    with explained(vertex, "submit"):
+        job = pipeline_job(vertex, compiled.job)
+        experiment = _experiment(vertex)
+        made, is_new = _get_or_create(job, run_id, vertex)
+        if experiment:
+            RETRY(_enter)(experiment, made.name)
+    return Submitted(made.name, link(vertex, run_id), is_new, state_name(made.state))
+
+
+def pipeline_job(vertex: VertexConfig, compiled: Path) -> aiplatform_v1.PipelineJob:
+    """The compiled job as a request: with account, network, key, labels, failure policy and filled parameters.
+
+    Args:
+        vertex: who runs it, and where.
+        compiled: JSON, see `compile_pipeline`.
+    """
+    aiplatform.init(project=vertex.project, location=vertex.region, encryption_spec_key_name=vertex.kms_key)
+    content = json.loads(compiled.read_text(encoding="utf-8"))
+    job = aiplatform.PipelineJob(
+        display_name=content["displayName"],
+        template_path=str(compiled),
+        pipeline_root=vertex.pipeline_root,
+        parameter_values=_defaults(content["pipelineSpec"]),
+        failure_policy=vertex.failure_policy,
+    )
+    return aiplatform_v1.PipelineJob(
+        display_name=content["displayName"],
+        pipeline_spec=job.pipeline_spec,
+        runtime_config=job.runtime_config,
+        labels=content["labels"],
+        service_account=vertex.service_account,
+        network=vertex.network,
+        encryption_spec=aiplatform_v1.EncryptionSpec(kms_key_name=vertex.kms_key) if vertex.kms_key else None,
+    )
+
+
+def pipeline_client(vertex: VertexConfig) -> aiplatform_v1.PipelineServiceClient:
+    """Of the region; it is when this is made that credentials are looked for."""
+    return aiplatform_v1.PipelineServiceClient(client_options=endpoint(vertex))
+
+
+def endpoint(vertex: VertexConfig) -> ClientOptions:
+    """Where the services of the region answer."""
+    return ClientOptions(api_endpoint=f"{vertex.region}-aiplatform.googleapis.com")
+
+
+def job_id(compiled: Path, run_key: str = "") -> str:
+    """The same for the same compiled bytes and run key."""
+    digest = hashlib.sha256(compiled.read_bytes() + b"\0" + run_key.encode())
+    return f"simclr-{digest.hexdigest()[:_DIGEST_LENGTH]}"
+
+
+def link(vertex: VertexConfig, job_id: str) -> str:
+    """The page of a run in the console."""
+    return f"{_CONSOLE}/{vertex.region}/pipelines/runs/{job_id}?project={vertex.project}"
+
+
+def parent(vertex: VertexConfig) -> str:
+    """Where jobs and schedules live."""
+    return f"projects/{vertex.project}/locations/{vertex.region}"
+
+
+def state_name(state: Any) -> str:
+    """A state of Vertex AI without the name of its type, such as RUNNING."""
+    return state.name.removeprefix("PIPELINE_STATE_")
+
+
+def _defaults(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """The runtime parameters that have a default, which Vertex AI's SDK does not fill in."""
+    parameters = spec["root"].get("inputDefinitions", {}).get("parameters", {})
+    return {name: value["defaultValue"] for name, value in parameters.items() if "defaultValue" in value}
+
+
+def _experiment(vertex: VertexConfig) -> aiplatform.Experiment | None:
+    if vertex.experiment is None:
+        return None
+    return RETRY(aiplatform.Experiment.get_or_create)(
+        vertex.experiment, project=vertex.project, location=vertex.region
+    )
+
+
+def _enter(experiment: aiplatform.Experiment, name: str) -> None:
+    """Makes the run one of the experiment, as soon as Vertex AI has entered it into ML Metadata; twice is once."""
+    try:
+        # The SDK has this in public only as a part of its `submit`.
+        experiment._log_experiment_loggable(aiplatform.PipelineJob.get(name))
+    except RuntimeError as error:
+        raise ServiceError(f"submitted {name}, but it is in no experiment: {error}") from error
+
+
+def _get_or_create(
+    job: aiplatform_v1.PipelineJob, run_id: str, vertex: VertexConfig
+) -> tuple[aiplatform_v1.PipelineJob, bool]:
+    client = pipeline_client(vertex)
+    name = f"{parent(vertex)}/pipelineJobs/{run_id}"
+    try:
+        return client.get_pipeline_job(name=name, **CALL), False
+    except exceptions.NotFound:
+        pass
+    try:
+        request = {"parent": parent(vertex), "pipeline_job": job, "pipeline_job_id": run_id}
+        return client.create_pipeline_job(request=request, **CALL), True
+    except exceptions.AlreadyExists:
+        # Made by an attempt whose answer was lost.
+        return client.get_pipeline_job(name=name, **CALL), True

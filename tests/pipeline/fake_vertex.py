@@ -1,0 +1,331 @@
+"""A Vertex AI on loopback for the tests: gRPC as the unmodified clients speak it, with a clock that the test moves.
+
+It proves what the clients send and how they take answers; it does not prove what Google accepts.
+"""
+
+import datetime
+import re
+import zoneinfo
+from collections.abc import Callable, Iterator
+from concurrent import futures
+from contextlib import contextmanager
+from typing import Any
+
+import grpc
+from google.cloud.aiplatform_v1 import types
+from google.longrunning import operations_pb2
+from google.protobuf import any_pb2, empty_pb2, json_format
+
+Job, Schedule, Detail = types.PipelineJob, types.Schedule, types.PipelineTaskDetail
+_MINUTE = datetime.timedelta(minutes=1)
+_WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
+_ACTIVE = ("PIPELINE_STATE_QUEUED", "PIPELINE_STATE_PENDING", "PIPELINE_STATE_RUNNING", "PIPELINE_STATE_CANCELLING")
+_SERVICES = {
+    "PipelineService": {
+        "CreatePipelineJob": types.CreatePipelineJobRequest,
+        "GetPipelineJob": types.GetPipelineJobRequest,
+        "ListPipelineJobs": types.ListPipelineJobsRequest,
+        "CancelPipelineJob": types.CancelPipelineJobRequest,
+    },
+    "ScheduleService": {
+        "CreateSchedule": types.CreateScheduleRequest,
+        "GetSchedule": types.GetScheduleRequest,
+        "ListSchedules": types.ListSchedulesRequest,
+        "UpdateSchedule": types.UpdateScheduleRequest,
+        "DeleteSchedule": types.DeleteScheduleRequest,
+        "PauseSchedule": types.PauseScheduleRequest,
+        "ResumeSchedule": types.ResumeScheduleRequest,
+    },
+    "MetadataService": {
+        "GetMetadataStore": types.GetMetadataStoreRequest,
+        "GetContext": types.GetContextRequest,
+        "CreateContext": types.CreateContextRequest,
+        "AddContextChildren": types.AddContextChildrenRequest,
+    },
+}
+
+
+class Refusal(Exception):  # noqa: N818 - it is an answer, not a fault of the fake
+    """An answer that is a gRPC status."""
+
+    def __init__(self, code: grpc.StatusCode, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class FakeVertex:
+    """The state of one project's Vertex AI.
+
+    Attributes:
+        now: its clock; only `advance` moves it.
+        jobs, schedules, contexts: by resource name.
+        children: pairs of context names, parent first.
+        calls: name and request of each call, in order, the refused ones too.
+        hosts: that clients meant to reach.
+    """
+
+    def __init__(self) -> None:
+        self.now = datetime.datetime(2026, 3, 2, 1, 30, tzinfo=datetime.timezone.utc)
+        self.jobs: dict[str, Job] = {}
+        self.schedules: dict[str, Schedule] = {}
+        self.contexts: dict[str, types.Context] = {}
+        self.children: list[tuple[str, str]] = []
+        self.calls: list[tuple[str, Any]] = []
+        self.hosts: list[str] = []
+        self._refusals: dict[str, list[tuple[Refusal, bool]]] = {}
+        self._steps: list[Callable[[Job], None]] = []
+        self._made = 0
+
+    def refuse(self, method: str, code: grpc.StatusCode, message: str = "", *, times: int = 1, after: bool = False):
+        """The next calls of a method fail; `after`: the call does its work and only its answer is lost."""
+        self._refusals.setdefault(method, []).extend([(Refusal(code, message), after)] * times)
+
+    def script(self, *steps: Callable[[Job], None]) -> None:
+        """Each look at a job first lets one of these happen to it."""
+        self._steps.extend(steps)
+
+    def called(self, method: str) -> list[Any]:
+        return [request for name, request in self.calls if name == method]
+
+    def advance(self, to: datetime.datetime) -> None:
+        """Moves the clock, minute by minute; schedules start what comes due."""
+        while self.now + _MINUTE <= to:
+            self.now += _MINUTE
+            for schedule in list(self.schedules.values()):
+                if schedule.state == Schedule.State.ACTIVE and _is_due(schedule.cron, self.now):
+                    self._start(schedule)
+        for schedule in self.schedules.values():
+            self._foresee(schedule)
+
+    def answer(self, method: str, request: Any) -> Any:
+        self.calls.append((method, request))
+        refusal, after = self._refusals[method].pop(0) if self._refusals.get(method) else (None, False)
+        if refusal and not after:
+            raise refusal
+        response = getattr(self, f"_{method}")(request)
+        if refusal:
+            raise refusal
+        return response
+
+    def _CreatePipelineJob(self, request: types.CreatePipelineJobRequest) -> Job:
+        name = f"{request.parent}/pipelineJobs/{request.pipeline_job_id}"
+        if name in self.jobs:
+            raise Refusal(grpc.StatusCode.ALREADY_EXISTS, f"{name} exists")
+        return self._begin(name, request.pipeline_job)
+
+    def _GetPipelineJob(self, request: types.GetPipelineJobRequest) -> Job:
+        job = _of(self.jobs, request.name)
+        if self._steps:
+            self._steps.pop(0)(job)
+        return job
+
+    def _ListPipelineJobs(self, request: types.ListPipelineJobsRequest) -> types.ListPipelineJobsResponse:
+        return types.ListPipelineJobsResponse(pipeline_jobs=list(_listed(self.jobs, request)))
+
+    def _CancelPipelineJob(self, request: types.CancelPipelineJobRequest) -> empty_pb2.Empty:
+        _of(self.jobs, request.name).state = types.PipelineState.PIPELINE_STATE_CANCELLED
+        return empty_pb2.Empty()
+
+    def _CreateSchedule(self, request: types.CreateScheduleRequest) -> Schedule:
+        if request.schedule.max_concurrent_run_count < 1:
+            raise Refusal(grpc.StatusCode.INVALID_ARGUMENT, "max_concurrent_run_count is required")
+        self._made += 1
+        schedule = _copy(request.schedule)
+        schedule.name = f"{request.parent}/schedules/{self._made}"
+        schedule.state = Schedule.State.ACTIVE
+        schedule.create_time = self.now
+        self.schedules[schedule.name] = schedule
+        self._foresee(schedule)
+        return schedule
+
+    def _GetSchedule(self, request: types.GetScheduleRequest) -> Schedule:
+        return _of(self.schedules, request.name)
+
+    def _ListSchedules(self, request: types.ListSchedulesRequest) -> types.ListSchedulesResponse:
+        return types.ListSchedulesResponse(schedules=list(_listed(self.schedules, request)))
+
+    def _UpdateSchedule(self, request: types.UpdateScheduleRequest) -> Schedule:
+        schedule = _of(self.schedules, request.schedule.name)
+        for field in request.update_mask.paths:
+            setattr(schedule, field, getattr(request.schedule, field))
+        self._foresee(schedule)
+        return schedule
+
+    def _DeleteSchedule(self, request: types.DeleteScheduleRequest) -> operations_pb2.Operation:
+        _of(self.schedules, request.name)
+        del self.schedules[request.name]
+        response = any_pb2.Any()
+        response.Pack(empty_pb2.Empty())
+        return operations_pb2.Operation(name=f"{request.name}/operations/1", done=True, response=response)
+
+    def _PauseSchedule(self, request: types.PauseScheduleRequest) -> empty_pb2.Empty:
+        _of(self.schedules, request.name).state = Schedule.State.PAUSED
+        return empty_pb2.Empty()
+
+    def _ResumeSchedule(self, request: types.ResumeScheduleRequest) -> empty_pb2.Empty:
+        schedule = _of(self.schedules, request.name)
+        schedule.state = Schedule.State.ACTIVE
+        self._foresee(schedule)
+        return empty_pb2.Empty()
+
+    def _GetMetadataStore(self, request: types.GetMetadataStoreRequest) -> types.MetadataStore:
+        return types.MetadataStore(name=request.name)
+
+    def _GetContext(self, request: types.GetContextRequest) -> types.Context:
+        return _of(self.contexts, request.name)
+
+    def _CreateContext(self, request: types.CreateContextRequest) -> types.Context:
+        context = request.context
+        context.name = f"{request.parent}/contexts/{request.context_id}"
+        self.contexts[context.name] = context
+        return context
+
+    def _AddContextChildren(self, request: types.AddContextChildrenRequest) -> types.AddContextChildrenResponse:
+        _of(self.contexts, request.context)
+        self.children += [(request.context, child) for child in request.child_contexts]
+        return types.AddContextChildrenResponse()
+
+    def _begin(self, name: str, wanted: Job) -> Job:
+        job = _copy(wanted)
+        job.name, job.state, job.create_time = name, types.PipelineState.PIPELINE_STATE_PENDING, self.now
+        place, _, run_id = name.partition("/pipelineJobs/")
+        context = types.Context(name=f"{place}/metadataStores/default/contexts/{run_id}")
+        self.contexts[context.name] = context
+        job.job_detail.pipeline_run_context = context
+        self.jobs[name] = job
+        return job
+
+    def _start(self, schedule: Schedule) -> None:
+        active = [
+            job for job in self.jobs.values() if job.schedule_name == schedule.name and job.state.name in _ACTIVE
+        ]
+        limit = schedule.max_concurrent_active_run_count
+        if limit and len(active) >= limit:
+            assert not schedule.allow_queueing, "this fake has no queue"
+            return
+        request = schedule.create_pipeline_job_request
+        number = schedule.name.rpartition("/")[2]
+        job = self._begin(f"{request.parent}/pipelineJobs/s{number}-{self.now:%Y%m%d%H%M}", request.pipeline_job)
+        job.schedule_name = schedule.name
+        schedule.started_run_count += 1
+
+    def _foresee(self, schedule: Schedule) -> None:
+        """The next time at which it comes due, within the next eight days."""
+        ahead = (self.now + minutes * _MINUTE for minutes in range(1, 8 * 24 * 60))
+        schedule.next_run_time = next((time for time in ahead if _is_due(schedule.cron, time)), None)
+
+
+def node(name: str, state: str, *, start_s: float | None = None, end_s: float | None = None, error: str = ""):
+    """A step of a script: a node of the job comes into this state, at these seconds after the job was made."""
+
+    def step(job: Job) -> None:
+        job.state = types.PipelineState.PIPELINE_STATE_RUNNING
+        others = [detail for detail in job.job_detail.task_details if detail.task_name != name]
+        times = [at if at is None else job.create_time + datetime.timedelta(seconds=at) for at in (start_s, end_s)]
+        detail = Detail(task_name=name, state=Detail.State[state], start_time=times[0], end_time=times[1])
+        if error:
+            detail.error = {"code": 3, "message": error}
+        job.job_detail.task_details = [*others, detail]
+
+    return step
+
+
+def end(state: str, error: str = ""):
+    """A step of a script: the job has ended."""
+
+    def step(job: Job) -> None:
+        job.state = types.PipelineState[f"PIPELINE_STATE_{state}"]
+        if error:
+            job.error = {"code": 3, "message": error}
+
+    return step
+
+
+@contextmanager
+def serving(monkeypatch: Any) -> Iterator[FakeVertex]:
+    """Serves on loopback, and lets every client's channel, with whatever host it means, end there."""
+    from google.api_core import grpc_helpers
+
+    fake = FakeVertex()
+    server = grpc.server(futures.ThreadPoolExecutor(max_workers=2))
+    for service, methods in _SERVICES.items():
+        handlers = {method: _handler(fake, method, request) for method, request in methods.items()}
+        full_name = f"google.cloud.aiplatform.v1.{service}"
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(full_name, handlers),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    channels = []
+
+    def create_channel(target: str, **_: Any) -> grpc.Channel:
+        fake.hosts.append(target)
+        channels.append(grpc.insecure_channel(f"127.0.0.1:{port}", options=[("grpc.enable_http_proxy", 0)]))
+        return channels[-1]
+
+    monkeypatch.setattr(grpc_helpers, "create_channel", create_channel)
+    try:
+        yield fake
+    finally:
+        for channel in channels:
+            channel.close()
+        server.stop(grace=None).wait()
+
+
+def _handler(fake: FakeVertex, method: str, request_type: Any) -> grpc.RpcMethodHandler:
+    def call(request: Any, context: grpc.ServicerContext) -> Any:
+        try:
+            return fake.answer(method, request)
+        except Refusal as refusal:
+            context.abort(refusal.code, str(refusal))
+
+    def serialize(response: Any) -> bytes:
+        return getattr(type(response), "pb", lambda message: message)(response).SerializeToString()
+
+    return grpc.unary_unary_rpc_method_handler(call, request_type.deserialize, serialize)
+
+
+def _of(resources: dict[str, Any], name: str) -> Any:
+    if name not in resources:
+        raise Refusal(grpc.StatusCode.NOT_FOUND, f"{name} not found")
+    return resources[name]
+
+
+def _copy(message: Any) -> Any:
+    return type(message).deserialize(type(message).serialize(message))
+
+
+def _listed(resources: dict[str, Any], request: Any) -> Iterator[Any]:
+    """Those below the parent that the filter takes: one comparison of a field with a value, or none."""
+    comparison = re.fullmatch(r'(\w+)="?([^"]*)"?', request.filter)
+    for name, resource in resources.items():
+        is_taken = comparison is None or str(getattr(resource, comparison[1])) == comparison[2]
+        if name.startswith(f"{request.parent}/") and is_taken:
+            yield resource
+
+
+def _is_due(cron: str, now: datetime.datetime) -> bool:
+    zone, *fields = re.fullmatch(r"TZ=(\S+) (\S+) (\S+) (\S+) (\S+) (\S+)", cron).groups()
+    local = now.astimezone(zoneinfo.ZoneInfo(zone))
+    values = (local.minute, local.hour, local.day, local.month, local.isoweekday() % 7)
+    return all(_matches(field, value) for field, value in zip(fields, values, strict=True))
+
+
+def _matches(field: str, value: int) -> bool:
+    return any(_part_matches(part, value) for part in field.lower().split(","))
+
+
+def _part_matches(part: str, value: int) -> bool:
+    span, _, step = part.partition("/")
+    if span == "*":
+        return value % int(step or 1) == 0
+    first, _, last = span.partition("-")
+    low, high = _number(first), _number(last or first)
+    return low <= value <= high and (value - low) % int(step or 1) == 0
+
+
+def _number(word: str) -> int:
+    return _WEEKDAYS.index(word) if word in _WEEKDAYS else int(word)
+
+
+def as_json(request: Any) -> dict[str, Any]:
+    """A request as its JSON, to compare and to keep."""
+    return json_format.MessageToDict(type(request).pb(request))

@@ -1,0 +1,64 @@
+"""What the clients send to Vertex AI; `make golden` writes it anew, for a person to look at."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import fake_vertex
+import golden_job
+import google.auth
+import pytest
+from google.auth.credentials import AnonymousCredentials
+
+from pipeline.config import PipelineConfig, load_config
+from pipeline.runners import kubeflow, vertex, vertex_schedules
+
+GOLDEN = Path(__file__).with_name("golden_requests.json")
+KEY = "projects/my-project/locations/us-central1/keyRings/r/cryptoKeys/k"
+OVERRIDES = (
+    "vertex.network=projects/12/global/networks/private",
+    f"vertex.kms_key={KEY}",
+    "vertex.experiment=simclr-nightly",
+    "vertex.failure_policy=fast",
+)
+
+
+def config(*overrides: str) -> PipelineConfig:
+    """The example that users start from, with these fields changed."""
+    return load_config(str(golden_job.EXAMPLE), (*golden_job.OVERRIDES, *overrides))
+
+
+@contextmanager
+def vertex_ai(patch: pytest.MonkeyPatch) -> Iterator[fake_vertex.FakeVertex]:
+    """The fake, with nobody's credentials, and with the golden job for what a compilation leaves."""
+    patch.setattr(google.auth, "default", lambda *_, **__: (AnonymousCredentials(), "my-project"))
+    compiled = kubeflow.Compiled(golden_job.GOLDEN, golden_job.GOLDEN)
+    patch.setattr(kubeflow, "compile_pipeline", lambda *_, **__: compiled)
+    with fake_vertex.serving(patch) as fake:
+        yield fake
+
+
+def sent() -> list[dict[str, Any]]:
+    """The requests of a submission, a schedule, its change, its end; the golden job's pipeline stands by its name."""
+    with pytest.MonkeyPatch.context() as patch, vertex_ai(patch) as fake:
+        vertex.submit(config(*OVERRIDES), "unused", run_key="2026-03-02")
+        vertex_schedules.schedule(config(), "0 3 * * 1", "unused", timezone="Europe/Berlin")
+        vertex_schedules.schedule(config(), "30 4 * * *", "unused")
+        vertex_schedules.unschedule(config())
+        return [{"method": method, "request": _short(fake_vertex.as_json(request))} for method, request in fake.calls]
+
+
+def _short(request: Any) -> Any:
+    if not isinstance(request, dict):
+        return request
+    pipeline = json.loads(golden_job.GOLDEN.read_text())["pipelineSpec"]
+    return {
+        name: "<of golden_job.json>" if name == "pipelineSpec" and value == pipeline else _short(value)
+        for name, value in request.items()
+    }
+
+
+if __name__ == "__main__":
+    GOLDEN.write_text(json.dumps(sent(), indent=1, sort_keys=True) + "\n")

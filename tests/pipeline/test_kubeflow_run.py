@@ -1,0 +1,104 @@
+"""Starting a run on Kubeflow Pipelines: its unmodified client against a small server on loopback."""
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import golden_job
+import pytest
+from click.testing import CliRunner
+
+from pipeline import cli
+from pipeline.runners import kubeflow, kubeflow_run
+from trainer.config import ConfigError
+
+
+class Kubeflow(BaseHTTPRequestHandler):
+    """Answers as the API of Kubeflow Pipelines, version 2."""
+
+    def do_GET(self):
+        self.server.asked.append((self.path.partition("?")[0], None))
+        self._answer({"multi_user": False} if self.path.endswith("healthz") else {"experiments": []})
+
+    def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.asked.append((self.path, body))
+        if self.path.endswith("runs") and self.server.refusal:
+            self._answer({"message": self.server.refusal}, status=400)
+        else:
+            self._answer({**body, "experiment_id": "e1", "run_id": "r1"})
+
+    def _answer(self, content, status=200):
+        body = json.dumps(content).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def server(monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Kubeflow)
+    server.asked, server.refusal = [], None
+    server.url = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory):
+    return golden_job.compiled_example(tmp_path_factory.mktemp("compiled"))
+
+
+@pytest.fixture
+def submit(compiled, monkeypatch):
+    monkeypatch.setattr(kubeflow, "compile_pipeline", lambda *_, **__: compiled)
+
+    def command(*arguments):
+        config = ["--config", str(golden_job.EXAMPLE)]
+        return CliRunner().invoke(cli.main, ["submit", "--runner", "kubeflow", *config, *arguments])
+
+    return command
+
+
+def test_command_sends_the_compiled_pipeline_and_prints_the_page(server, submit):
+    done = submit("--host", server.url, "--set", "vertex.experiment=nightly")
+    assert done.exit_code == 0, done.output
+    assert done.stdout == f"submitted r1\n{server.url}/#/runs/details/r1\n"
+    bodies = dict(server.asked)
+    assert bodies["/apis/v2beta1/experiments"]["display_name"] == "nightly"
+    run = bodies["/apis/v2beta1/runs"]
+    assert (run["display_name"], run["experiment_id"]) == ("simclr", "e1")
+    spec = run["pipeline_spec"]
+    tasks = {name for name, _ in kubeflow.tasks(spec.get("pipeline_spec", spec))}
+    assert {"Pretrain", "LinearEval", "RunSummary"} <= tasks
+
+
+def test_refusal_is_told_with_the_servers_words(server, submit):
+    server.refusal = "pipeline spec is invalid"
+    done = submit("--host", server.url)
+    assert done.exit_code == 1
+    assert "refused the run: 400" in done.stderr and "pipeline spec is invalid" in done.stderr
+
+
+def test_no_server_is_told(submit, monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with ThreadingHTTPServer(("127.0.0.1", 0), Kubeflow) as closed:
+        url = f"http://127.0.0.1:{closed.server_port}"
+    done = submit("--host", url)
+    assert done.exit_code == 1
+    assert "does not answer" in done.stderr
+
+
+def test_host_that_is_no_url_is_refused():
+    with pytest.raises(ConfigError, match="must be the URL"):
+        kubeflow_run.submit(None, "unused", host="localhost:8888")

@@ -1,0 +1,155 @@
+"""Schedules: one of a name, one run at a time, what was missed is skipped; the fake's clock is moved by the tests."""
+
+import datetime
+
+import golden_job
+import golden_requests
+import grpc
+import pytest
+from click.testing import CliRunner
+from google.cloud import aiplatform
+from google.cloud.aiplatform_v1.types import PipelineState
+
+from pipeline import cli
+from pipeline.runners import vertex_schedules
+from pipeline.runners.vertex_calls import ServiceError
+from trainer.config import ConfigError
+
+DAY = datetime.timedelta(days=1)
+
+
+@pytest.fixture
+def fake(monkeypatch):
+    with golden_requests.vertex_ai(monkeypatch) as served:
+        yield served
+
+
+def schedule(cron="0 3 * * *", *overrides, **arguments):
+    return vertex_schedules.schedule(golden_requests.config(*overrides), cron, "unused", **arguments)
+
+
+def finish(fake):
+    for job in fake.jobs.values():
+        job.state = PipelineState.PIPELINE_STATE_SUCCEEDED
+
+
+def begun(fake):
+    return [job.create_time for job in fake.jobs.values()]
+
+
+def test_runs_begin_at_the_hour_of_the_time_zone_also_after_the_clocks_change(fake):
+    made = schedule(timezone="Europe/Berlin")
+    assert made.is_new and made.state == "ACTIVE" and made.cron == "TZ=Europe/Berlin 0 3 * * *"
+    assert (made.next_run.day, made.next_run.hour) == (2, 2)
+    for _ in range(2):
+        fake.advance(fake.now + DAY)
+        finish(fake)
+    fake.now = datetime.datetime(2026, 4, 1, 0, 30, tzinfo=datetime.timezone.utc)
+    fake.advance(fake.now + DAY / 2)
+    assert [time.hour for time in begun(fake)] == [2, 2, 1]
+
+
+def test_run_due_while_the_one_before_still_runs_is_skipped_and_not_made_up_for(fake):
+    schedule()
+    fake.advance(fake.now + 3 * DAY)
+    assert len(fake.jobs) == 1
+    finish(fake)
+    fake.advance(fake.now + DAY)
+    assert len(fake.jobs) == 2
+
+
+def test_runs_missed_while_paused_are_not_made_up_for(fake):
+    made = schedule()
+    sdk = aiplatform.PipelineJobSchedule.get(made.resource, project="my-project", location="us-central1")
+    sdk.pause()
+    fake.advance(fake.now + 3 * DAY)
+    sdk.resume(catch_up=False)
+    assert fake.jobs == {}
+    fake.advance(fake.now + DAY)
+    assert len(fake.jobs) == 1
+
+
+def test_scheduled_run_is_the_compiled_pipeline_as_the_same_account(fake):
+    schedule()
+    fake.advance(fake.now + DAY)
+    [job] = fake.jobs.values()
+    assert job.service_account == "pipeline@my-project.iam.gserviceaccount.com"
+    assert job.labels["team"] == "vision"
+    assert job.pipeline_spec["pipelineInfo"]["name"] == "simclr"
+
+
+def test_same_name_again_changes_the_schedule_with_its_pipeline(fake):
+    first = schedule()
+    second = schedule("30 4 * * *", "vertex.labels.team=sound")
+    assert (second.resource, second.is_new) == (first.resource, False)
+    assert list(fake.schedules) == [first.resource]
+    assert fake.schedules[first.resource].cron == "TZ=UTC 30 4 * * *"
+    [request] = fake.called("UpdateSchedule")
+    assert "create_pipeline_job_request" in request.update_mask.paths
+
+
+def test_another_name_is_another_schedule_and_unscheduling_leaves_it(fake):
+    schedule(name="nightly")
+    kept = schedule(name="weekly")
+    [removed] = vertex_schedules.unschedule(golden_requests.config(), name="nightly")
+    assert removed.name == "nightly"
+    assert list(fake.schedules) == [kept.resource]
+    assert vertex_schedules.schedules(golden_requests.config()) == [
+        vertex_schedules.Schedule(kept.resource, "weekly", kept.cron, "ACTIVE", kept.next_run)
+    ]
+
+
+def test_several_of_a_name_are_not_guessed_at(fake):
+    schedule()
+    other = schedule(name="other")
+    fake.schedules[other.resource].display_name = "simclr"
+    with pytest.raises(ServiceError, match="2 schedules are called simclr"):
+        schedule()
+    assert len(vertex_schedules.unschedule(golden_requests.config())) == 2
+    assert fake.schedules == {}
+
+
+def test_unscheduling_what_is_not_there_is_told(fake):
+    with pytest.raises(ServiceError, match=r"no schedule in .* is called simclr"):
+        vertex_schedules.unschedule(golden_requests.config())
+
+
+def test_busy_service_is_asked_again(fake, monkeypatch):
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    for method in ("ListSchedules", "CreateSchedule"):
+        fake.refuse(method, grpc.StatusCode.RESOURCE_EXHAUSTED, times=2)
+    assert schedule().is_new
+    assert len(fake.schedules) == 1
+
+
+@pytest.mark.parametrize("cron", ["", "0 3 * *", "0 3 * * 1 2026", "0 3 ? * 1", "TZ=UTC 0 3 * * 1"])
+def test_cron_that_is_none_is_refused_before_anything_is_sent(fake, cron):
+    with pytest.raises(ConfigError, match="five fields"):
+        schedule(cron)
+    assert fake.calls == []
+
+
+@pytest.mark.parametrize("timezone", ["Berlin", "../etc", ""])
+def test_time_zone_that_is_none_is_refused(fake, timezone):
+    with pytest.raises(ConfigError, match="IANA name"):
+        schedule(timezone=timezone)
+    assert fake.calls == []
+
+
+def test_project_is_asked_for(fake):
+    with pytest.raises(ConfigError, match=r"vertex\.project = null"):
+        vertex_schedules.schedules(golden_requests.config("vertex.project=null"))
+
+
+def test_commands_make_list_and_delete(fake):
+    def invoke(command, *arguments):
+        done = CliRunner().invoke(cli.main, [command, "--config", str(golden_job.EXAMPLE), *arguments])
+        assert done.exit_code == 0, done.output
+        return done.stdout
+
+    made = invoke("schedule", "--cron", "0 3 * * 1")
+    assert made.startswith("made simclr: TZ=UTC 0 3 * * 1, ACTIVE, next run 2026-03-02 03:00 UTC (projects/")
+    assert invoke("schedule", "--cron", "0 4 * * 1").startswith("changed simclr")
+    assert invoke("schedules").startswith("simclr: TZ=UTC 0 4 * * 1, ACTIVE")
+    assert invoke("unschedule").startswith("deleted simclr")
+    assert invoke("schedules") == "no schedules\n"
