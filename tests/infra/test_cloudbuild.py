@@ -132,7 +132,7 @@ def test_image_for_tpus_is_built_where_the_hash_of_libtpu_is_given(run):
     assert run("push", _LIBTPU_SHA256="abc")[1] == [["docker", "push", IMAGE], ["docker", "push", TPU_IMAGE]]
 
 
-@pytest.mark.parametrize("sha256, settings", [("", SETTINGS), ("abc", ON_TPU)])
+@pytest.mark.parametrize("sha256, settings", [("", SETTINGS), ("abc", ON_TPU)], ids=["plain", "tpu"])
 def test_what_is_submitted_is_what_was_compiled_with_the_images_of_the_commit(run, sha256, settings):
     arguments = ["CONFIG=infra/vertex.example.yaml", f"SET={settings}"]
     assert run("compile", _LIBTPU_SHA256=sha256)[1] == [["make", "compile", *arguments]]
