@@ -1,0 +1,4 @@
+output "platform" {
+  description = "What a run's configuration and Cloud Build's substitutions take from here."
+  value       = module.platform
+}

@@ -1,0 +1,128 @@
+"""The images' recipes: the linter, and what only this project knows. Docker isn't needed, and nothing is built."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+DOCKER = ROOT / "infra" / "docker"
+DOCKERFILES = sorted(DOCKER.glob("*.Dockerfile"))
+HADOLINT = shutil.which("hadolint", path=str(Path(sys.executable).parent)) or shutil.which("hadolint")
+
+each_dockerfile = pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: path.stem)
+needs_hadolint = pytest.mark.skipif(
+    HADOLINT is None, reason="hadolint isn't installed; 'make environment' installs it"
+)
+
+
+def lint(dockerfile):
+    return subprocess.run([HADOLINT, str(dockerfile)], capture_output=True, text=True, check=False)
+
+
+def instructions(text):
+    """(instruction, arguments) in order, lines joined and comments left out."""
+    lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    joined = re.sub(r"\\\n\s*", "", "\n".join(lines))
+    return [tuple(line.split(maxsplit=1)) for line in joined.splitlines()]
+
+
+def stages(dockerfile):
+    """What a stage does, by its name, in order."""
+    found = {}
+    for instruction, arguments in instructions(dockerfile.read_text()):
+        if instruction == "FROM":
+            steps = found.setdefault(arguments.split(" AS ")[1], [])
+        elif found:
+            steps.append((instruction, arguments))
+    return found
+
+
+def locked_version(package):
+    return re.search(rf'^name = "{package}"\nversion = "(.+)"$', (ROOT / "uv.lock").read_text(), re.MULTILINE)[1]
+
+
+@needs_hadolint
+@each_dockerfile
+def test_linter_has_nothing_to_say(dockerfile):
+    done = lint(dockerfile)
+    assert done.returncode == 0, done.stdout
+
+
+@needs_hadolint
+def test_linter_refuses_an_image_without_a_tag(tmp_path):
+    (tmp_path / "Dockerfile").write_text("FROM python\n")
+    assert "DL3006" in lint(tmp_path / "Dockerfile").stdout
+
+
+@each_dockerfile
+def test_every_image_that_it_begins_with_has_a_tag(dockerfile):
+    images = dict(re.findall(r"^ARG (\w+_IMAGE)=(\S+)$", dockerfile.read_text(), re.MULTILINE))
+    begun_with = {arguments.split()[0] for name, arguments in instructions(dockerfile.read_text()) if name == "FROM"}
+    assert begun_with == {f"${{{name}}}" for name in images}
+    for image in images.values():
+        assert re.fullmatch(r"[a-z0-9_/.]+:(?!latest)[\w.-]+", image), image
+
+
+@each_dockerfile
+def test_last_stage_runs_as_nobody_in_particular_and_has_no_compiler(dockerfile):
+    name, steps = list(stages(dockerfile).items())[-1]
+    assert name == "runtime"
+    users = [arguments for instruction, arguments in steps if instruction == "USER"]
+    assert users == ["10001"]  # a number: Kubernetes cannot see that a name isn't root's
+    assert "apt-get" not in str(steps)
+    assert steps.index(("USER", "10001")) < [instruction for instruction, _ in steps].index("ENTRYPOINT")
+
+
+@each_dockerfile
+def test_dependencies_are_locked_hashed_compiled_and_without_the_developers_tools(dockerfile):
+    commands = [step for name, step in stages(dockerfile)["builder"] if name == "RUN"]
+    syncs = [sync for command in commands for sync in re.findall(r"uv sync ([^&]*)", command)]
+    assert len(syncs) == 2
+    for sync in syncs:
+        assert {"--locked", "--no-dev"} <= set(sync.split())
+    assert "--no-install-project" in syncs[0] and "--no-editable" in syncs[1]
+    for install in re.findall(r"pip install ([^&]*)", " & ".join(commands)):
+        assert "--require-hashes" in install
+    assert any(name == "ENV" and "UV_COMPILE_BYTECODE=1" in step for name, step in stages(dockerfile)["builder"])
+
+
+@each_dockerfile
+def test_what_is_copied_exists_and_is_sent_to_docker(dockerfile):
+    sent = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    for name, arguments in instructions(dockerfile.read_text()):
+        if name == "COPY" and "--from" not in arguments:
+            for source in arguments.split()[:-1]:
+                assert (ROOT / source).exists(), source
+                assert any(source == path or source.startswith(f"{path}/") for path in sent), source
+
+
+def test_launcher_of_dataflows_workers_is_of_the_locked_beam():
+    text = (DOCKER / "pipeline.Dockerfile").read_text()
+    assert f"apache/beam_python3.10_sdk:{locked_version('apache-beam')}\n" in text
+    runtime = stages(DOCKER / "pipeline.Dockerfile")["runtime"]
+    assert ("COPY", "--from=beam /opt/apache/beam/boot /opt/apache/beam/boot") in runtime
+    assert runtime[-1] == ("ENTRYPOINT", '["/opt/apache/beam/boot"]')
+    # Dataflow's workers would not find the packages otherwise.
+    assert any(name == "ENV" and "RUN_PYTHON_SDK_IN_DEFAULT_ENVIRONMENT=1" in step for name, step in runtime)
+
+
+def test_installer_and_tpu_build_are_of_the_versions_used_elsewhere():
+    assert f"UV_VERSION := {version_of('uv.txt', 'uv')}\n" in (ROOT / "Makefile").read_text()
+    assert version_of("tpu.txt", "tensorflow-tpu") == locked_version("tensorflow")
+
+
+def version_of(requirements, package):
+    text = (DOCKER / requirements).read_text()
+    assert text.count("--hash=sha256:") >= 1
+    return re.search(rf"^{package}==(\S+) ", text, re.MULTILINE)[1]
+
+
+def test_common_tensorflow_stays_out_of_the_image_for_tpus():
+    commands = [step for name, step in stages(DOCKER / "tpu.Dockerfile")["builder"] if name == "RUN"]
+    syncs = re.findall(r"uv sync ([^&]*)", " & ".join(commands))
+    assert all("--no-install-package tensorflow" in sync for sync in syncs)
+    assert "--inexact" in syncs[1]

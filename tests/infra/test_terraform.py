@@ -1,0 +1,212 @@
+"""Terraform's files: parsed, their names and roles checked. Nothing is planned or applied: no Terraform is here."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("hcl2", reason="python-hcl2 isn't installed; 'make environment' installs it")
+from terraform_files import faults, granted_roles, read
+
+TERRAFORM = Path(__file__).parents[2] / "infra" / "terraform"
+MODULES = {
+    "storage", "registry", "identities", "services", "schedule", "trigger", "budget", "encryption", "perimeter",
+    "platform",
+}  # fmt: skip
+# All roles that may be granted, and by which module. A new one is written down here and beside its reason there.
+ALLOWED_ROLES = {
+    "roles/aiplatform.user": {"identities"},
+    "roles/artifactregistry.reader": {"identities"},
+    "roles/artifactregistry.writer": {"identities"},
+    "roles/cloudkms.cryptoKeyEncrypterDecrypter": {"encryption"},
+    "roles/dataflow.developer": {"identities"},
+    "roles/dataflow.worker": {"identities"},
+    "roles/eventarc.eventReceiver": {"identities"},
+    "roles/iam.serviceAccountUser": {"identities"},
+    "roles/logging.logWriter": {"identities"},
+    "roles/pubsub.publisher": {"trigger"},
+    "roles/run.invoker": {"trigger"},
+    "roles/storage.legacyBucketReader": {"identities"},
+    "roles/storage.objectUser": {"identities"},
+    "roles/storage.objectViewer": {"identities"},
+}
+
+
+def test_every_file_parses_and_every_name_in_it_exists():
+    assert faults(TERRAFORM) == []
+
+
+def test_every_module_is_there_and_only_they():
+    assert {path.name for path in (TERRAFORM / "modules").iterdir()} == MODULES
+    assert {path.name for path in (TERRAFORM / "envs").iterdir()} == {"dev", "prod"}
+
+
+def test_only_roles_of_the_list_are_granted_and_all_of_them_are():
+    assert granted_roles(TERRAFORM) == ALLOWED_ROLES
+
+
+def test_platform_hangs_all_modules_together():
+    platform = read(TERRAFORM / "modules" / "platform")
+    assert set(platform.modules) == MODULES - {"platform"}
+
+
+def test_service_accounts_can_be_granted_nothing_on_accounts_that_do_not_exist():
+    grants = read(TERRAFORM / "modules" / "identities").locals
+    for kind in ("project_roles", "bucket_roles", "registry_roles", "impersonations"):
+        for grant in grants[kind].values():
+            assert {grant["account"], grant.get("target", grant["account"])} <= set(grants["accounts"])
+
+
+def test_pipeline_can_only_read_the_images_that_it_is_given():
+    grants = read(TERRAFORM / "modules" / "identities").locals["bucket_roles"].values()
+    on_images = {grant["role"] for grant in grants if grant["bucket"] == "${var.images_bucket}"}
+    assert on_images == {"roles/storage.objectViewer"}
+
+
+def test_both_environments_differ_in_what_can_be_lost():
+    dev, prod = (read(TERRAFORM / "envs" / name).modules["platform"] for name in ("dev", "prod"))
+    assert dev["force_destroy"] is True and "force_destroy" not in prod
+    assert prod["customer_managed_key"] is True and "customer_managed_key" not in dev
+    assert dev["budget_amount"] < prod["budget_amount"]
+
+
+BUCKET = """
+resource "google_storage_bucket" "images" {
+  name                        = var.name
+  uniform_bucket_level_access = true
+  public_access_prevention    = "enforced"
+
+  versioning {
+    enabled = true
+  }
+
+  lifecycle_rule {
+    condition {
+      age = 7
+    }
+  }
+}
+"""
+GRANT = """
+locals {
+  grants = {
+    run = {
+      role   = "roles/run.invoker"
+      reason = "somebody has to call it"
+    }
+  }
+}
+
+resource "google_project_iam_member" "this" {
+  for_each = local.grants
+
+  role   = each.value.role
+  member = "serviceAccount:${google_storage_bucket.images.name}"
+}
+"""
+VARIABLE = """
+variable "name" {
+  description = "A name."
+  type        = string
+}
+"""
+OUTPUT = """
+output "bucket" {
+  description = "A bucket."
+  value       = google_storage_bucket.images.name
+}
+"""
+CALL = """
+module "child" {
+  source = "../child"
+  count  = 1
+
+  name = "x"
+}
+
+output "bucket" {
+  description = "A bucket."
+  value       = module.child[0].bucket
+}
+"""
+
+
+def write(root, *, child=BUCKET + GRANT + VARIABLE + OUTPUT, parent=CALL):
+    for folder, text in (("child", child), ("parent", parent)):
+        (root / folder).mkdir(exist_ok=True)
+        (root / folder / "main.tf").write_text(text)
+
+
+def test_sound_pair_of_modules_has_no_faults(tmp_path):
+    write(tmp_path)
+    assert faults(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "right, wrong, fault",
+    [
+        ("var.name", "var.nmae", "child: var.nmae is not declared"),
+        ("var.name", '"x"', "child: variable name is used nowhere"),
+        ('  description = "A name."\n', "", "child: variable name has no description"),
+        ("  type        = string\n", "", "child: variable name has no type"),
+        ("local.grants", "local.grant", "child: local.grant is not declared"),
+        (
+            "${google_storage_bucket.images.name}",
+            "${google_storage_bucket.image.name}",
+            "child: google_storage_bucket.image is not declared",
+        ),
+        (
+            "= google_storage_bucket.images.name",
+            "= data.google_project.this.number",
+            "child: data.google_project.this is not declared",
+        ),
+        (
+            "uniform_bucket_level_access = true",
+            "uniform_bucket_level_access = false",
+            "child: google_storage_bucket.images has no uniform access",
+        ),
+        ('"enforced"', '"inherited"', "child: google_storage_bucket.images may become public"),
+        ("enabled = true", "enabled = false", "child: google_storage_bucket.images keeps no versions"),
+        ("lifecycle_rule", "cors", "child: google_storage_bucket.images has no lifecycle"),
+        ('      reason = "somebody has to call it"\n', "", "child: roles/run.invoker is granted without a reason"),
+        ("roles/run.invoker", "roles/editor", "child: roles/editor is a primitive role"),
+        (
+            "each.value.role",
+            '"roles/run.invoker"',
+            "child: google_project_iam_member.this takes its role from no list of reasons",
+        ),
+        (
+            "google_project_iam_member",
+            "google_project_iam_binding",
+            "child: google_project_iam_binding.this takes the role from all others: use google_project_iam_member",
+        ),
+        (
+            "serviceAccount:${google_storage_bucket.images.name}",
+            "allUsers",
+            "child: google_project_iam_member.this is for everybody",
+        ),
+        ("module.child[0].bucket", "module.child[0].buckets", "parent: module.child has no output buckets"),
+        ("module.child[0].bucket", "module.chidl.bucket", "parent: module.chidl is not declared"),
+        ('  name = "x"\n', "", "parent: module child needs name"),
+        ('  name = "x"\n', '  name = "x"\n  nmae = "x"\n', "parent: module child takes no nmae"),
+        ('  source = "../child"', '  source = "../chidl"', "parent: module child is in ../chidl, where nothing is"),
+    ],
+)
+def test_planted_fault_is_found(tmp_path, right, wrong, fault):
+    child, parent = BUCKET + GRANT + VARIABLE + OUTPUT, CALL
+    assert right in child + parent
+    write(tmp_path, child=child.replace(right, wrong), parent=parent.replace(right, wrong))
+    assert fault in faults(tmp_path)
+
+
+def test_file_that_is_no_hcl_is_refused(tmp_path):
+    write(tmp_path, parent="module {{")
+    with pytest.raises(Exception, match="Unexpected"):
+        faults(tmp_path)
+
+
+def test_role_that_nobody_allowed_is_found(tmp_path):
+    shutil.copytree(TERRAFORM, tmp_path / "terraform")
+    main = tmp_path / "terraform" / "modules" / "identities" / "main.tf"
+    main.write_text(main.read_text().replace("roles/storage.objectUser", "roles/storage.admin"))
+    assert granted_roles(tmp_path) != ALLOWED_ROLES
