@@ -11,6 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 _TINY = """
+data: {holdout_fraction: 0.4}
 fractions: [0.5, 1]
 pretrain:
   encoder: {stage_blocks: [1], width: 4}

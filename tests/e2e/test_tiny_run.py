@@ -97,6 +97,7 @@ def test_evaluator_agrees_with_the_trainer_and_slices_by_class(first_run):
 def test_gate_compares_the_accuracy_over_all_images_whatever_the_weakest_class(cli, first_run, above, blessed):
     finetuned = next(r for r in first_run.metrics["rows"] if (r["arm"], r["label_fraction"]) == ("finetune", 1.0))
     gated = cli.run(first_run.output, "--set", f"gate.min_top1={finetuned['top1'] + above}")
+    assert gated.code == 0, gated.err
     if finetuned["top1"] + above > 0:  # else it is the threshold of the first run, and nothing has changed
         assert gated.executed == ["Evaluator", "Push", "Report"]
     assert gated.metrics["blessed"] is blessed
