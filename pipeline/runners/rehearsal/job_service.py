@@ -10,9 +10,7 @@ import runpy
 import socket
 import subprocess
 import sys
-import time
-
-_POLL_S = 0.1
+from concurrent import futures
 
 
 class LocalJobService:
@@ -67,12 +65,12 @@ class LocalJobService:
 
 def _wait(processes):
     """Exit codes; as soon as one worker fails the others are ended, since they would wait for it."""
-    while None in (codes := [process.poll() for process in processes]):
-        if any(codes):
-            for process in processes:
-                process.kill()
-        time.sleep(_POLL_S)
-    return codes
+    with futures.ThreadPoolExecutor(len(processes) or 1) as pool:
+        for ended in futures.as_completed([pool.submit(process.wait) for process in processes]):
+            if ended.result() != 0:
+                for process in processes:
+                    process.kill()
+    return [process.returncode for process in processes]
 
 
 def _free_port():
