@@ -13,7 +13,11 @@ PACKAGES = ("trainer", "components", "pipeline")
 SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 MAX_MODULE_LINES = 400
 RUNNERS = "pipeline.runners"
-ENTRY_POINTS = {"pipeline.cli", "pipeline.__main__"}  # they choose a runner, so they stand above them
+ENTRY_POINTS = {
+    "pipeline.cli",
+    "pipeline.cli_cloud",
+    "pipeline.__main__",
+}  # they choose a runner, so they stand above them
 ORCHESTRATION = ("tfx", "apache_beam", "kfp", "tensorflow_transform", "tfx_bsl", "ml_metadata", "tensorflow_metadata")
 
 

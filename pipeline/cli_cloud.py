@@ -1,0 +1,188 @@
+"""The commands of the cloud: compile, submit, schedules."""
+
+import contextlib
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+import click
+from rich.console import Console
+
+from pipeline.config import PipelineConfig, load_config
+from trainer.config import ConfigError
+
+if TYPE_CHECKING:
+    from pipeline.runners import vertex_schedules
+
+_EXIT_FAILED, _EXIT_CONFIG, _EXIT_INTERRUPTED = 1, 2, 130
+
+
+_Command = Callable[..., None]
+
+
+def _configured(command: _Command) -> _Command:
+    """Gives a command the options of a configuration for the cloud."""
+    path = click.option("--config", "config_path", metavar="FILE", help="YAML, such as infra/vertex.example.yaml.")
+    fields = click.option("--set", "overrides", metavar="FIELD=VALUE", multiple=True, help="One field. Repeatable.")
+    return path(fields(command))
+
+
+_compiled_into = click.option(
+    "--output", metavar="DIR", default="build", show_default=True, help="Folder of the compiled files."
+)
+_called = click.option("--name", default="simclr", show_default=True, help="What the schedule is called.")
+
+
+@click.command("compile")
+@_configured
+@_compiled_into
+def compile_(config_path: str | None, overrides: tuple[str, ...], output: str) -> None:
+    """Compile the pipeline for Vertex AI (JSON) and for open-source Kubeflow (YAML).
+
+    Nothing is sent anywhere, and no credentials are read.
+    """
+    with _failures_in_words():
+        config = load_config(config_path, overrides)
+        from pipeline.runners import kubeflow
+
+        compiled = kubeflow.compile_pipeline(config, output)
+        click.echo(f"Vertex AI: {compiled.job}\nKubeflow:  {compiled.yaml}")
+
+
+@click.command()
+@_configured
+@_compiled_into
+@click.option("--run-key", metavar="TEXT", default="", help="Tells apart runs that are otherwise the same: a date.")
+@click.option("--wait", is_flag=True, help="Follow the run to its end. Vertex AI only.")
+@click.option("--runner", type=click.Choice(["vertex", "kubeflow"]), default="vertex", show_default=True)
+@click.option("--host", metavar="URL", help="Of Kubeflow Pipelines, for --runner kubeflow, which is experimental.")
+def submit(
+    config_path: str | None,
+    overrides: tuple[str, ...],
+    output: str,
+    run_key: str,
+    runner: str,
+    host: str | None,
+    *,
+    wait: bool,
+) -> None:
+    """Compile the pipeline and start it on Vertex AI.
+
+    The same configuration, code and run key start one run, however often they are submitted.
+    """
+    if (runner == "kubeflow") != bool(host) or (runner == "kubeflow" and (wait or run_key)):
+        raise click.UsageError(
+            "--runner kubeflow takes --host, and neither --wait nor --run-key; vertex takes no --host"
+        )
+    with _failures_in_words():
+        config = load_config(config_path, overrides)
+        if host:
+            from pipeline.runners import kubeflow_run
+
+            run = kubeflow_run.submit(config, output, host=host)
+            click.echo(f"submitted {run.id}\n{run.link}")
+        else:
+            _submit_to_vertex(config, output, run_key, wait=wait)
+
+
+@click.command()
+@_configured
+@_compiled_into
+@_called
+@click.option("--cron", required=True, help="Minute, hour, day, month, weekday: '0 3 * * 1' is Mondays at 3.")
+@click.option("--timezone", default="UTC", show_default=True, help="In which the cron is meant: Europe/Berlin.")
+def schedule(
+    config_path: str | None, overrides: tuple[str, ...], output: str, name: str, cron: str, timezone: str
+) -> None:
+    """Run the pipeline on Vertex AI by the clock, one run at a time.
+
+    A run that comes due while the one before still runs, or while the schedule is paused, is skipped.
+    """
+    with _failures_in_words():
+        config = load_config(config_path, overrides)
+        from pipeline.runners import vertex_schedules
+
+        made = vertex_schedules.schedule(config, cron, output, name=name, timezone=timezone)
+        click.echo(f"{'made' if made.is_new else 'changed'} {_line(made)}")
+
+
+@click.command()
+@_configured
+@_called
+def unschedule(config_path: str | None, overrides: tuple[str, ...], name: str) -> None:
+    """Delete a schedule; runs that it began go on."""
+    with _failures_in_words():
+        config = load_config(config_path, overrides)
+        from pipeline.runners import vertex_schedules
+
+        for removed in vertex_schedules.unschedule(config, name=name):
+            click.echo(f"deleted {_line(removed)}")
+
+
+@click.command()
+@_configured
+def schedules(config_path: str | None, overrides: tuple[str, ...]) -> None:
+    """List the schedules on Vertex AI."""
+    with _failures_in_words():
+        config = load_config(config_path, overrides)
+        from pipeline.runners import vertex_schedules
+
+        found = vertex_schedules.schedules(config)
+        click.echo("\n".join(_line(item) for item in found) or "no schedules")
+
+
+def _submit_to_vertex(config: PipelineConfig, output: str, run_key: str, *, wait: bool) -> None:
+    from pipeline.runners import vertex, vertex_follow
+
+    run = vertex.submit(config, output, run_key=run_key)
+    run_id = run.name.rpartition("/")[2]
+    if run.is_new:
+        click.echo(f"submitted {run_id}\n{run.link}")
+    else:
+        click.echo(
+            f"{run_id} was submitted before and is {run.state}; nothing was sent. To run the same once more, give "
+            f"another run key (RUN_KEY=)\n{run.link}"
+        )
+    if wait:
+        client = vertex.pipeline_client(config.vertex)
+        vertex_follow.follow(client, run.name, config.vertex, console=Console())
+
+
+def _line(item: "vertex_schedules.Schedule") -> str:
+    next_run = f"next run {item.next_run:%Y-%m-%d %H:%M %Z}" if item.next_run else "no next run"
+    return f"{item.name}: {item.cron}, {item.state}, {next_run} ({item.resource})"
+
+
+@contextlib.contextmanager
+def _failures_in_words() -> Iterator[None]:
+    """Ends the process with a line and a code where the cloud or the configuration is the reason."""
+    _quieten()
+    from pipeline.runners.vertex_calls import ServiceError
+
+    try:
+        yield
+    except ConfigError as error:
+        message, code = f"configuration: {error}", _EXIT_CONFIG
+    except ServiceError as error:
+        message, code = str(error), _EXIT_FAILED
+    except KeyboardInterrupt:
+        message, code = "interrupted: what was started in the cloud goes on there", _EXIT_INTERRUPTED
+    else:
+        return
+    click.echo(message, err=True)
+    sys.exit(code)
+
+
+def _quieten() -> None:
+    """Keeps start-up noise away that no user of a compiler can do anything about."""
+    os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # Google's clients print one for each of their packages on Python 3.10, which TFX 1.16 cannot do without.
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"google\.")
+    logging.getLogger("absl").setLevel(logging.ERROR)
+
+
+COMMANDS = (compile_, submit, schedule, unschedule, schedules)
