@@ -216,7 +216,10 @@ class _HeldExamples(_IndexedExamples):
         def take(indices: tf.Tensor) -> Example:
             return {name: tf.gather(values, indices) for name, values in self.everything.items()}
 
-        return references.batch(batch_size, drop_remainder=True).map(take)
+        # Nothing here is left to tune, and the thread that tunes can miss its end and hold it up by a minute.
+        untuned = tf.data.Options()
+        untuned.autotune.enabled = False
+        return references.batch(batch_size, drop_remainder=True).map(take).with_options(untuned)
 
 
 def open_examples(patterns: Sequence[str]) -> RecordFiles:
