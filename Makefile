@@ -73,7 +73,7 @@ schedules: $(READY)  ## list the schedules: CONFIG=
 .PHONY: test
 test: $(READY) lint  ## lint and all tests, the browser's too
 	@command -v chromium chromium-browser google-chrome >/dev/null || bash tests/install_chromium.sh
-	@$(PYTHON) -m pytest -n 2 --dist loadfile
+	@$(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: lint
 lint: $(READY)  ## style, formatting, generated documentation

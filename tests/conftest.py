@@ -14,6 +14,11 @@ from PIL import Image
 _SAMPLE = Path(__file__).resolve().parent.parent / "data" / "cifar10_sample"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first: begun last, one of them would hold a worker up while the other had nothing to do."""
+    items.sort(key=lambda item: "e2e" not in item.path.parts)
+
+
 @pytest.fixture(autouse=True)
 def _tensorflows_switches_stay() -> Iterator[None]:
     """Command lines set them; what TensorFlow is in a later test's process must not depend on the tests before it."""
