@@ -248,8 +248,9 @@ def test_exit_handler_runs_always_and_is_told_how_it_went(code, job, rehearsal):
 
 
 _REHEARSE = """
-import pathlib, sys
+import pathlib, signal, sys
 from pipeline.runners.rehearsal.run import rehearse
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, and so would this one
 rehearse(*map(pathlib.Path, sys.argv[1:]))
 """
 
