@@ -1,4 +1,4 @@
-"""The part of CEL that TFX writes: its values, and what is no condition."""
+"""Conditions as TFX writes them: their values, and what is none."""
 
 import pytest
 
@@ -33,31 +33,24 @@ def test_inputs_are_those_that_it_looks_at():
     }
 
 
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("(1.0 == 1.0", "ends too early"),
-        ("1.0 == 1.0)", "after its end"),
-        ("size(x) == 1.0", "where a value is due"),
-        (f"{_M}.type == 'a'", "there are uri and metadata"),
-        ("1.0 ~ 2.0", "cannot be read"),
-    ],
-)
-def test_what_tfx_never_writes_is_refused(text, words):
-    with pytest.raises(ValueError, match=words):
+@pytest.mark.parametrize("text", ["(1.0 == 1.0", "1.0 == 1.0)", "1.0 ~ 2.0"])
+def test_what_is_not_cel_is_refused_when_it_is_read(text):
+    with pytest.raises(ValueError, match="is not CEL"):
         Condition(text)
 
 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        (f"{_M}.metadata['blessed'] == '1'", "of two types"),
-        (f"{_M}.metadata['missing'] == 1.0", "which the artifact 'model' lacks"),
-        ("inputs.artifacts['model'].artifacts[1].uri == 'a'", "which there isn't"),
-        (f"{_M}.metadata['blessed']", "for a truth value"),
-        ("(1.0 == 1.0) || 2.0", "for a truth value"),
+        (f"{_M}.metadata['blessed'] == '1'", "no matching overload"),
+        (f"{_M}.metadata['missing'] == 1.0", "no such key"),
+        (f"{_M}.type == 'a'", "no such member in mapping: 'type'"),
+        ("inputs.artifacts['model'].artifacts[1].uri == 'a'", "invalid_argument"),
+        ("inputs.artifacts['other'].artifacts[0].uri == 'a'", "no matching overload"),
+        (f"{_M}.metadata['blessed']", "neither true nor false"),
     ],
 )
-def test_value_that_cel_would_refuse_is_an_error(text, words):
-    with pytest.raises(ValueError, match=words):
+def test_condition_that_cannot_be_decided_is_an_error_that_names_it(text, words):
+    with pytest.raises(ValueError, match=words) as refused:
         Condition(text).holds({"model": [_MODEL]})
+    assert text in str(refused.value)

@@ -106,9 +106,9 @@ _SPOILT = {
         "looks at 'other'",
     ),
     "condition that cannot be read": (
-        lambda job: job.tasks["Second"].update(triggerPolicy={"condition": "size(x) == 1.0"}),
+        lambda job: job.tasks["Second"].update(triggerPolicy={"condition": "1.0 ~ 2.0"}),
         "Second",
-        "'size'",
+        "is not CEL",
     ),
     "value of an artifact": (
         lambda job: job.executors["Second"]["container"]["args"].append("{{$.inputs.artifacts['model'].value}}"),
