@@ -127,6 +127,13 @@ def test_training_batches_unlabeled_examples_say_so(tmp_path):
     assert batch["label"].tolist() == [-1, -1, -1]
 
 
+def test_training_batches_are_tuned_only_where_they_are_read_one_by_one(records, tmp_path):
+    write_examples(tmp_path / "examples.gz", random_images(11), labels=list(range(11)))
+    read = not_held(data.open_examples([str(tmp_path / "examples.gz")]))
+    batches = [data.training_batches(files, batch_size=3, epochs=1, seed=5) for files in (records, read)]
+    assert [batch.options().autotune.enabled for batch in batches] == [False, None]
+
+
 def test_training_batches_held_and_read_one_by_one_are_the_same(records, tmp_path):
     for index, image in enumerate(random_images(5)):
         tf.io.write_file(str(tmp_path / f"{index}.png"), tf.io.encode_png(image))
