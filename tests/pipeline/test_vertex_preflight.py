@@ -1,5 +1,6 @@
 """Preflight without a network: what a configuration alone tells, what it needs, what it costs."""
 
+import io
 import json
 import runpy
 from collections import Counter
@@ -8,6 +9,7 @@ import golden_job
 import google.auth
 import pytest
 from click.testing import CliRunner
+from rich.console import Console
 
 from pipeline import cli
 from pipeline.config import load_config
@@ -129,6 +131,13 @@ def test_tpu_is_held_against_the_region(overrides, region, severity):
     assert gravest(*overrides, f"vertex.region={region}", of="vertex.pretraining.machine_type") is severity
 
 
+def test_tpu_without_an_image_of_its_own_is_a_warning():
+    assert "infra/docker/tpu.Dockerfile" in words(
+        offline.check(config("vertex.pretraining.image=null"), TABLE), "vertex.pretraining.image"
+    )
+    assert "tpu.Dockerfile" not in words(offline.check(config(), TABLE), "vertex.pretraining.image")
+
+
 @pytest.mark.parametrize("machine", ["ct6e-standard-4t", "tpu7x-standard-4t"])
 def test_tpu_that_tensorflow_does_not_support_is_refused_with_the_reason(machine):
     done = preflight("--offline", "--set", f"vertex.pretraining.machine_type={machine}")
@@ -155,6 +164,8 @@ def test_machine_with_gpus_of_its_own_wants_their_number():
     assert gravest(*a100, of="vertex.pretraining.accelerator") is Severity.OK
     two = ("vertex.pretraining.machine_type=a2-highgpu-2g",)
     assert gravest(*a100, *two, of="vertex.pretraining.accelerator") is Severity.ERROR
+    many = ("vertex.pretraining.accelerator_count=2", "pretrain.compute.strategy=mirrored")
+    assert gravest(*a100, *many, of="vertex.pretraining.accelerator") is Severity.ERROR
     none = ("vertex.pretraining.accelerator=null", "vertex.pretraining.accelerator_count=0")
     assert gravest(*a100, *none, of="vertex.pretraining.machine_type") is Severity.ERROR
 
@@ -254,6 +265,14 @@ def test_spot_dataflow_and_gpus_change_the_cost():
     assert dollars(*T4)[1] < dollars(*T4, "vertex.pretraining.spot=false")[1]
 
 
+def test_cost_says_where_spot_is_counted_at_the_full_price():
+    a100 = (*GPU, "vertex.pretraining.machine_type=a2-highgpu-1g", "vertex.pretraining.accelerator=NVIDIA_TESLA_A100")
+    [found] = cost.estimate(config(*a100), TABLE)
+    assert "NVIDIA_TESLA_A100 at the full price, for want of that of spot" in found.words
+    for known in ((*a100, "vertex.pretraining.spot=false"), T4, ()):
+        assert "full price" not in cost.estimate(config(*known), TABLE)[0].words
+
+
 def test_accounts_are_listed_with_their_roles():
     found = list(offline.accounts(config("beam.dataflow.service_account=flow@p.iam.gserviceaccount.com")))
     listed = words(found, "roles of pipeline@my-project.iam.gserviceaccount.com")
@@ -309,4 +328,6 @@ def test_table_shows_the_grave_first_and_values_as_they_are():
     found = [findings.ok("a", "fine"), findings.error("data.test", "gs://b/[ab]*.png: [bold]none[/bold]")]
     drawn = findings.table(found)
     assert [str(cell) for cell in drawn.columns[1].cells] == ["data.test", "a"]
-    assert str(next(iter(drawn.columns[2].cells))) == "gs://b/[ab]*.png: [bold]none[/bold]"
+    shown = io.StringIO()
+    Console(file=shown, width=120).print(drawn)
+    assert "gs://b/[ab]*.png: [bold]none[/bold]" in shown.getvalue()

@@ -13,7 +13,7 @@ from google.oauth2.credentials import Credentials
 from pipeline import cli
 from pipeline.config import load_config
 from pipeline.runners import vertex_preflight
-from pipeline.runners.vertex_preflight import findings
+from pipeline.runners.vertex_preflight import findings, rest
 from pipeline.runners.vertex_preflight.findings import Severity
 
 ACCOUNT = "pipeline@my-project.iam.gserviceaccount.com"
@@ -69,6 +69,9 @@ def test_project_that_is_not_there_ends_the_questions(fake):
     [(subject, words)] = errors()
     assert subject == "vertex.project" and "does not exist, or you may not see it" in words
     assert len(fake.calls) == 1
+    # Google also says 403 of a name that nobody has.
+    fake.states, fake.refusals = {"my-project": "ACTIVE"}, [("v3/projects/my-project", 403, "denied")]
+    assert [subject for subject, _ in errors()] == ["vertex.project"]
 
 
 def test_project_on_its_way_out_is_an_error(fake):
@@ -122,7 +125,14 @@ def test_bucket_that_is_not_there_is_an_error(fake):
 
 @pytest.mark.parametrize(
     ("location", "severity"),
-    [("US-CENTRAL1", Severity.OK), ("US", Severity.OK), ("EU", Severity.WARNING), ("US-EAST1", Severity.WARNING)],
+    [
+        ("US-CENTRAL1", Severity.OK),
+        ("US", Severity.OK),
+        ("NAM4", Severity.OK),
+        ("EU", Severity.WARNING),
+        ("EUR4", Severity.WARNING),
+        ("US-EAST1", Severity.WARNING),
+    ],
 )
 def test_bucket_far_from_the_region_is_a_warning(fake, location, severity):
     fake.buckets["my-bucket"] = location
@@ -219,16 +229,18 @@ def test_what_may_not_be_asked_is_not_checked_and_stops_nothing(fake):
     found = inspect()
     assert not findings.has_errors(found)
     not_checked = {item.subject: item.words for item in found if item.severity is Severity.NOT_CHECKED}
-    assert "you may not look" in not_checked["APIs"] and "its API is off" in not_checked["vertex.project"]
+    assert "you may not look: " in not_checked["APIs"] and "its API is off" in not_checked["vertex.project"]
 
 
-def test_service_that_is_not_there_is_not_checked_at_once(fake, waits, monkeypatch):
-    nowhere = vertex_preflight.Endpoints()
-    monkeypatch.setattr(
-        vertex_preflight, "Endpoints", lambda: type(nowhere)(*["http://127.0.0.1:9"] * 7)
-    )  # the port of discard, where nobody listens
+def test_service_that_is_not_there_is_not_checked_at_once(fake, monkeypatch):
+    def waited(_):
+        raise AssertionError("waited for a service that is not there")
+
+    # The port of discard, where nobody listens.
+    nowhere = rest.Endpoints(*["http://127.0.0.1:9"] * 7)
+    monkeypatch.setattr(vertex_preflight, "Endpoints", lambda: nowhere)
+    monkeypatch.setattr("time.sleep", waited)
     assert told("vertex.project")[-1][0] is Severity.NOT_CHECKED
-    assert waits == []
 
 
 @pytest.fixture

@@ -122,7 +122,19 @@ def _assumed(config: PipelineConfig, table: Catalog) -> str:
     words = ", ".join(f"{kind} {span}" for kind, span in hours.items())
     if config.beam.runner == "dataflow":
         words += f"; Dataflow with 1 to {config.beam.dataflow.max_workers} workers"
-    return f"a node of each kind takes {words}"
+    return f"a node of each kind takes {words}{_without_spot_price(config, table)}"
+
+
+def _without_spot_price(config: PipelineConfig, table: Catalog) -> str:
+    pretraining = config.vertex.pretraining
+    machine = table.machine(pretraining.machine_type or "")
+    shares = {f"{machine.family} machines": table.families[machine.family].spot} if machine else {}
+    if pretraining.accelerator in table.gpus:
+        shares[pretraining.accelerator] = table.gpus[pretraining.accelerator].spot
+    unknown = [name for name, share in shares.items() if share is None]
+    return (
+        f"; {', '.join(unknown)} at the full price, for want of that of spot" if pretraining.spot and unknown else ""
+    )
 
 
 def _range(cost: Cost) -> str:

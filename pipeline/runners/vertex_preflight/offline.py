@@ -111,6 +111,12 @@ def pretraining(config: PipelineConfig, table: Catalog) -> Iterator[Finding]:
     found = needs.tpu(settings, table)
     if found:
         name, generation, _ = found
+        if settings.image is None:
+            yield warning(
+                "vertex.pretraining.image",
+                "null: the machines get vertex.image, but a TPU wants TensorFlow built for it; build one from "
+                "infra/docker/tpu.Dockerfile",
+            )
         what = f"{settings.machine_type}, {name}" + (f" {settings.tpu_topology}" if settings.tpu_topology else "")
         where = f"those with it: {', '.join(generation.regions)}"
         if region not in table.regions:

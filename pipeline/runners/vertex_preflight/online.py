@@ -22,7 +22,15 @@ _IMAGE = re.compile(
 _SUBNETWORK = re.compile(r"(?:projects/(?P<project>[^/]+)/)?regions/(?P<region>[^/]+)/subnetworks/(?P<name>[^/]+)$")
 _GLOB = re.compile(r"[*?\[{]")
 _UNLIMITED = -1
-_SENT_MANY = {"us": "us-", "eu": "europe-", "asia": "asia-"}
+# What the names of regions in a bucket's location begin with, where it is more than one.
+_LOCATIONS = {
+    "us": ("us-",),
+    "eu": ("europe-",),
+    "asia": ("asia-",),
+    "nam4": ("us-central1", "us-east1"),
+    "eur4": ("europe-north1", "europe-west4"),
+    "asia1": ("asia-northeast1", "asia-northeast2"),
+}
 
 
 def check(config: PipelineConfig, table: Catalog, rest: Rest) -> list[Finding]:
@@ -223,7 +231,7 @@ def _bucket(field: str, path: str, config: PipelineConfig, rest: Rest) -> Iterat
         yield error(field, f"{name}: no such bucket; gcloud storage buckets create {name} --location {region}")
         return
     location = answer.get("location", "").lower()
-    fits = location == region or region.startswith(_SENT_MANY.get(location, region + "/"))
+    fits = location == region or region.startswith(_LOCATIONS.get(location, ()))
     places = answer.get("customPlacementConfig", {}).get("dataLocations", [])
     if fits or region.upper() in places:
         yield ok(field, f"{name}: exists, in {location}")

@@ -85,8 +85,13 @@ def looked(subject: str, check: Callable[[], Iterator[Finding] | Sequence[Findin
     except exceptions.GoogleAPIError as problem:
         last = problem.cause if isinstance(problem, exceptions.RetryError) and problem.cause else problem
         said = getattr(last, "message", None) or str(last)
-        reason = "its API is off" if is_off(last) else "you may not look"
-        return [not_checked(subject, f"{reason if isinstance(last, exceptions.Forbidden) else 'no answer'}: {said}")]
+        return [not_checked(subject, f"{_reason(last)}: {said}")]
+
+
+def _reason(problem: Exception) -> str:
+    if isinstance(problem, exceptions.Forbidden):
+        return "its API is off" if is_off(problem) else "you may not look"
+    return "refused" if isinstance(problem, exceptions.ClientError) else "no answer"
 
 
 def is_off(problem: Exception) -> bool:
