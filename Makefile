@@ -31,9 +31,9 @@ compile_arguments = $(if $(CONFIG),--config "$(CONFIG)") $(if $(OUTPUT),--output
 	$(foreach setting,$(SET),--set "$(setting)")
 config_arguments = $(if $(CONFIG),--config "$(CONFIG)") $(foreach setting,$(SET),--set "$(setting)")
 submit_arguments = $(compile_arguments) $(if $(RUN_KEY),--run-key "$(RUN_KEY)") $(if $(WAIT),--wait) \
-	$(if $(RUNNER),--runner "$(RUNNER)") $(if $(HOST),--host "$(HOST)")
+	$(if $(RUNNER),--runner "$(RUNNER)") $(if $(HOST),--host "$(HOST)") $(if $(NO_PREFLIGHT),--no-preflight)
 schedule_arguments = $(compile_arguments) --cron "$(CRON)" $(if $(TIMEZONE),--timezone "$(TIMEZONE)") \
-	$(if $(NAME),--name "$(NAME)")
+	$(if $(NAME),--name "$(NAME)") $(if $(NO_PREFLIGHT),--no-preflight)
 tpu_arguments = $(foreach target,$(TARGETS),--target "$(target)") $(foreach precision,$(PRECISION),--precision "$(precision)") \
 	$(if $(PRESET),--preset "$(PRESET)") $(if $(BATCH),--batch "$(BATCH)") $(if $(MISSING_KERNEL),--missing-kernel)
 bench_arguments = $(foreach section,$(ONLY),--only "$(section)") $(if $(ROUNDS),--rounds "$(ROUNDS)")
@@ -54,12 +54,16 @@ compile: $(READY)  ## the pipeline for Vertex AI (JSON) and Kubeflow (YAML): CON
 rehearse: $(READY)  ## what Vertex AI would get, compiled and run here without Docker: [CONFIG= SET="field=value ..." OUTPUT= PARALLEL=]
 	@$(PYTHON) -m pipeline rehearse $(compile_arguments) $(if $(PARALLEL),--parallel "$(PARALLEL)")
 
+.PHONY: preflight
+preflight: $(READY)  ## what a run on Vertex AI would fail at, needs and costs, before it is started: CONFIG= [SET= OFFLINE=1]
+	@$(PYTHON) -m pipeline preflight $(config_arguments) $(if $(OFFLINE),--offline)
+
 .PHONY: submit
-submit: $(READY)  ## compile and start on Vertex AI: CONFIG= [SET= WAIT=1 RUN_KEY=date, experimental: RUNNER=kubeflow HOST=]
+submit: $(READY)  ## preflight, compile, start on Vertex AI: CONFIG= [SET= WAIT=1 RUN_KEY=date NO_PREFLIGHT=1, experimental: RUNNER=kubeflow HOST=]
 	@$(PYTHON) -m pipeline submit $(submit_arguments)
 
 .PHONY: schedule
-schedule: $(READY)  ## run on Vertex AI by the clock, one run at a time: CRON="0 3 * * 1" CONFIG= [SET= TIMEZONE= NAME=]
+schedule: $(READY)  ## run on Vertex AI by the clock, one run at a time: CRON="0 3 * * 1" CONFIG= [SET= TIMEZONE= NAME= NO_PREFLIGHT=1]
 	@$(PYTHON) -m pipeline schedule $(schedule_arguments)
 
 .PHONY: unschedule

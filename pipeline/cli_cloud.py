@@ -1,4 +1,4 @@
-"""The commands of the cloud: compile, submit, schedules."""
+"""The commands of the cloud: compile, preflight, submit, schedules."""
 
 import contextlib
 import logging
@@ -6,10 +6,11 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 import click
 from rich.console import Console
+from rich.table import Table
 
 from pipeline.config import PipelineConfig, load_config
 from trainer.config import ConfigError
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from pipeline.runners import vertex_schedules
 
 _EXIT_FAILED, _EXIT_CONFIG, _EXIT_INTERRUPTED = 1, 2, 130
+_WIDTH_WITHOUT_TERMINAL = 120
 
 
 _Command = Callable[..., None]
@@ -33,6 +35,7 @@ def _configured(command: _Command) -> _Command:
 _compiled_into = click.option(
     "--output", metavar="DIR", default="build", show_default=True, help="Folder of the compiled files."
 )
+_checked = click.option("--no-preflight", "is_checked", flag_value=False, default=True, help="Send it unchecked.")
 _called = click.option("--name", default="simclr", show_default=True, help="What the schedule is called.")
 
 
@@ -54,7 +57,28 @@ def compile_(config_path: str | None, overrides: tuple[str, ...], output: str) -
 
 @click.command()
 @_configured
+@click.option("--offline", is_flag=True, help="Look for no credentials, and ask nobody.")
+def preflight(config_path: str | None, overrides: tuple[str, ...], *, offline: bool) -> None:
+    """Tell what a run on Vertex AI would fail at, what quotas and roles it needs, and roughly what it costs.
+
+    Nothing is started. Without credentials, what only Google Cloud can tell is not checked. Ends with 1 after an
+    error.
+    """
+    with _failures_in_words():
+        config = load_config(config_path, overrides)
+        from pipeline.runners import vertex_preflight
+        from pipeline.runners.vertex_preflight import findings
+
+        found = vertex_preflight.inspect(config, ask=not offline)
+        _show(findings.table(found), sys.stdout)
+        if findings.has_errors(found):
+            sys.exit(_EXIT_FAILED)
+
+
+@click.command()
+@_configured
 @_compiled_into
+@_checked
 @click.option("--run-key", metavar="TEXT", default="", help="Tells apart runs that are otherwise the same: a date.")
 @click.option("--wait", is_flag=True, help="Follow the run to its end. Vertex AI only.")
 @click.option("--runner", type=click.Choice(["vertex", "kubeflow"]), default="vertex", show_default=True)
@@ -68,8 +92,9 @@ def submit(
     host: str | None,
     *,
     wait: bool,
+    is_checked: bool,
 ) -> None:
-    """Compile the pipeline and start it on Vertex AI.
+    """Look at what would fail, compile the pipeline and start it on Vertex AI.
 
     The same configuration, code and run key start one run, however often they are submitted.
     """
@@ -85,17 +110,26 @@ def submit(
             run = kubeflow_run.submit(config, output, host=host)
             click.echo(f"submitted {run.id}\n{run.link}")
         else:
+            _stop_at_errors(config, is_checked=is_checked)
             _submit_to_vertex(config, output, run_key, wait=wait)
 
 
 @click.command()
 @_configured
 @_compiled_into
+@_checked
 @_called
 @click.option("--cron", required=True, help="Minute, hour, day, month, weekday: '0 3 * * 1' is Mondays at 3.")
 @click.option("--timezone", default="UTC", show_default=True, help="In which the cron is meant: Europe/Berlin.")
 def schedule(
-    config_path: str | None, overrides: tuple[str, ...], output: str, name: str, cron: str, timezone: str
+    config_path: str | None,
+    overrides: tuple[str, ...],
+    output: str,
+    name: str,
+    cron: str,
+    timezone: str,
+    *,
+    is_checked: bool,
 ) -> None:
     """Run the pipeline on Vertex AI by the clock, one run at a time.
 
@@ -103,6 +137,7 @@ def schedule(
     """
     with _failures_in_words():
         config = load_config(config_path, overrides)
+        _stop_at_errors(config, is_checked=is_checked)
         from pipeline.runners import vertex_schedules
 
         made = vertex_schedules.schedule(config, cron, output, name=name, timezone=timezone)
@@ -132,6 +167,25 @@ def schedules(config_path: str | None, overrides: tuple[str, ...]) -> None:
 
         found = vertex_schedules.schedules(config)
         click.echo("\n".join(_line(item) for item in found) or "no schedules")
+
+
+def _stop_at_errors(config: PipelineConfig, *, is_checked: bool) -> None:
+    """Prints what preflight has against a run, and its rough cost; ends the process at an error."""
+    if not is_checked:
+        return
+    from pipeline.runners import vertex_preflight
+    from pipeline.runners.vertex_preflight import findings
+
+    found = vertex_preflight.inspect(config)
+    _show(findings.table(findings.remarkable(found)), sys.stderr)
+    if findings.has_errors(found):
+        click.echo("nothing was sent: mend the errors, or give --no-preflight (NO_PREFLIGHT=1)", err=True)
+        sys.exit(_EXIT_FAILED)
+
+
+def _show(table: Table, file: TextIO) -> None:
+    width = None if file.isatty() else _WIDTH_WITHOUT_TERMINAL
+    Console(file=file, width=width, highlight=False).print(table)
 
 
 def _submit_to_vertex(config: PipelineConfig, output: str, run_key: str, *, wait: bool) -> None:
@@ -185,4 +239,4 @@ def _quieten() -> None:
     logging.getLogger("absl").setLevel(logging.ERROR)
 
 
-COMMANDS = (compile_, submit, schedule, unschedule, schedules)
+COMMANDS = (compile_, preflight, submit, schedule, unschedule, schedules)

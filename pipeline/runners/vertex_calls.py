@@ -14,7 +14,7 @@ _ATTEMPT_TIMEOUT_S = 60
 _PASSING = (exceptions.TooManyRequests, exceptions.ServiceUnavailable, exceptions.GatewayTimeout)
 # gRPC calls it UNAVAILABLE when the credentials themselves could not be refreshed; no further attempt helps.
 _NO_TOKEN = "Getting metadata from plugin failed"
-_LOGIN = (
+LOGIN = (
     "no valid Google credentials: `gcloud auth application-default login`, or GOOGLE_APPLICATION_CREDENTIALS with "
     "the path of a service account's key"
 )
@@ -52,7 +52,7 @@ def _remedy(error: Exception, vertex: VertexConfig) -> str:
     last = error.cause if isinstance(error, exceptions.RetryError) and error.cause else error
     said = getattr(last, "message", None) or str(last)
     if isinstance(last, GoogleAuthError | exceptions.Unauthenticated) or _NO_TOKEN in said:
-        return f"{_LOGIN} ({said})"
+        return f"{LOGIN} ({said})"
     if isinstance(last, exceptions.PermissionDenied):
         return f"{said}\n{_permission(said, vertex)}"
     if isinstance(last, exceptions.TooManyRequests):

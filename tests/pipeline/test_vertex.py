@@ -257,7 +257,8 @@ def test_job_can_be_listed_and_cancelled_by_the_sdk(fake):
 
 
 def invoke(*arguments):
-    return CliRunner().invoke(cli.main, [*arguments, "--config", str(golden_job.EXAMPLE)])
+    # What preflight says and stops has tests of its own.
+    return CliRunner().invoke(cli.main, [*arguments, "--no-preflight", "--config", str(golden_job.EXAMPLE)])
 
 
 def test_command_submits_prints_the_link_and_says_what_was_there(fake, monkeypatch):

@@ -1,0 +1,118 @@
+"""What a run hires: its nodes by kind, Pretrain's machines, Dataflow's workers, and the quotas that these use."""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pipeline.cloud import NodeConfig, PretrainingConfig
+from pipeline.config import PipelineConfig
+from pipeline.runners.vertex_preflight.catalog import Catalog, Tpu, TpuHost
+
+VERTEX, COMPUTE = "aiplatform.googleapis.com", "compute.googleapis.com"
+# StatisticsGen and Transform of both sources, both ingestions and the split; never more than two at once.
+_DATAFLOW_JOBS_AT_ONCE = 2
+# Families whose vCPUs Compute Engine counts together.
+_COUNTED_TOGETHER = ("e2", "n1", "f1", "g1")
+
+
+@dataclass(frozen=True)
+class Quota:
+    """How much of a quota a run uses.
+
+    Attributes:
+        service: that counts it.
+        metric: its name there, after the slash.
+        least: what the largest single job takes: below it the run cannot end.
+        peak: at most at once: below it jobs wait or fail.
+    """
+
+    service: str
+    metric: str
+    least: int
+    peak: int
+
+
+def nodes(config: PipelineConfig) -> Counter[str]:
+    """How many nodes of each kind the pipeline has, the exit handler among them."""
+    fractions = len(config.fractions)
+    return Counter(ingest=2, check=8, transform=3, pretrain=1, classify=2 * fractions, evaluate=2, publish=3)
+
+
+def phases(config: PipelineConfig) -> tuple[Counter[str], ...]:
+    """Nodes that can run at once: while images are prepared, during pretraining (the second), and after it."""
+    fractions = len(config.fractions)
+    return (
+        Counter(ingest=1, check=1, transform=1, classify=fractions),
+        Counter(pretrain=1, classify=fractions),
+        Counter(classify=2 * fractions, evaluate=2),
+    )
+
+
+def tpu(pretraining: PretrainingConfig, table: Catalog) -> tuple[str, Tpu, TpuHost] | None:
+    """Name, generation and host of the TPU that Pretrain hires; None: it hires none."""
+    if pretraining.strategy != "tpu":
+        return None
+    name = "TPU_V5E" if pretraining.tpu_topology else str(pretraining.accelerator)
+    generation = table.tpus[name]
+    return name, generation, generation.hosts[pretraining.tpu_topology or ""]
+
+
+def quotas(config: PipelineConfig, table: Catalog) -> list[Quota]:
+    """The quotas that the run uses, by its own arithmetic; an upper bound, since nodes need not overlap."""
+    peaks: Counter[tuple[str, str]] = Counter()
+    least: Counter[tuple[str, str]] = Counter()
+    during_pretraining = phases(config)[1]
+    for phase in phases(config):
+        at_once = Counter()
+        for kind, count in phase.items():
+            used = Counter(dict(_of_node(getattr(config.vertex.nodes, kind), table)))
+            least |= used
+            at_once += Counter({metric: amount * count for metric, amount in used.items()})
+        if phase == during_pretraining:
+            used = Counter(dict(_of_machines(config.vertex.pretraining, table)))
+            least |= used
+            at_once += used
+        peaks |= at_once
+    if config.beam.runner == "dataflow":
+        vcpus = vcpus_of(config.beam.dataflow.machine_type)
+        if vcpus:
+            family = config.beam.dataflow.machine_type.partition("-")[0]
+            metric = COMPUTE, "cpus" if family in _COUNTED_TOGETHER else f"{family}_cpus"
+            least[metric] = vcpus
+            peaks[metric] = vcpus * config.beam.dataflow.max_workers * _DATAFLOW_JOBS_AT_ONCE
+    return [Quota(*metric, least[metric], peak) for metric, peak in sorted(peaks.items())]
+
+
+def vcpus_of(machine_type: str) -> int | None:
+    """Of any machine of Compute Engine whose name tells, such as n1-standard-4; None: it does not."""
+    found = re.fullmatch(r"[a-z0-9]+-(?:standard|highmem|highcpu)-(\d+)", machine_type)
+    return int(found[1]) if found else None
+
+
+def _of_node(node: NodeConfig, table: Catalog) -> Iterator[tuple[tuple[str, str], int]]:
+    family = table.gpus[node.accelerator].family if node.accelerator else "n1"
+    yield _training(f"{table.families[family].quota}cpus", spot=False), math.ceil(node.cpu)
+    if node.accelerator:
+        yield _training(table.gpus[node.accelerator].quota, spot=False), node.accelerator_count
+
+
+def _of_machines(pretraining: PretrainingConfig, table: Catalog) -> Iterator[tuple[tuple[str, str], int]]:
+    spot, machines = pretraining.spot, pretraining.machines
+    found = tpu(pretraining, table)
+    if found:
+        yield _training(found[1].quota, spot=spot), found[2].units
+        return
+    machine = table.machine(pretraining.machine_type or "")
+    if machine:
+        # Interruptible vCPUs of all families are one quota.
+        cpus = "cpus" if spot else f"{table.families[machine.family].quota}cpus"
+        yield _training(cpus, spot=spot), machine.vcpus * machines
+    if pretraining.accelerator:
+        gpu = table.gpus[pretraining.accelerator]
+        yield _training(gpu.quota, spot=spot), pretraining.accelerator_count * machines
+
+
+def _training(name: str, *, spot: bool) -> tuple[str, str]:
+    return VERTEX, f"custom_model_training_{'preemptible_' if spot else ''}{name}"

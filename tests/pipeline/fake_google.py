@@ -1,0 +1,134 @@
+"""Google's REST services on loopback, as far as preflight asks them: one project in which, at first, all is well.
+
+It proves what is asked and how answers are taken; it does not prove that Google answers so.
+"""
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from pipeline.runners.vertex_preflight.rest import Endpoints
+
+DIGEST = f"sha256:{'ab' * 32}"
+
+
+class FakeGoogle:
+    """What the services know.
+
+    Attributes:
+        endpoints: all services at this one address.
+        states: of projects.
+        off: services that are not on.
+        lacking: permissions that the caller has not.
+        bindings: pairs of role and member on the project.
+        buckets: locations by name.
+        objects: names by bucket.
+        accounts: service accounts that exist.
+        packages: of Artifact Registry, with a tag or digest after a colon or at sign.
+        limits: of quotas in every region; others are unlimited.
+        resources: of Compute Engine and Cloud KMS, by path.
+        refusals: code and message of the next answers to URLs with this part.
+        calls: method, URL and Authorization of each call.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.endpoints = Endpoints(*[url] * 7)
+        self.states = {"my-project": "ACTIVE"}
+        self.off: set[str] = set()
+        self.lacking: set[str] = set()
+        self.bindings: list[tuple[str, str]] = []
+        self.buckets = {"my-bucket": "US-CENTRAL1"}
+        self.objects = {"my-bucket": [f"images/{name}/1.png" for name in ("unlabeled", "labeled", "test")]}
+        self.accounts = {"pipeline@my-project.iam.gserviceaccount.com"}
+        self.packages = {"pipeline:v1", "trainer-tpu:v1"}
+        self.limits: dict[str, int] = {}
+        self.resources: dict[str, dict[str, Any]] = {}
+        self.refusals: list[tuple[str, int, str]] = []
+        self.calls: list[tuple[str, str, str | None]] = []
+
+    def answer(self, path: str, query: dict[str, list[str]], body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        for refusal in self.refusals:
+            if refusal[0] in path:
+                self.refusals.remove(refusal)
+                return refusal[1], {"error": {"message": refusal[2]}}
+        parts = path.strip("/").split("/")
+        last = unquote(parts[-1])
+        if path.endswith(":testIamPermissions"):
+            if "/serviceAccounts/" in path and last.partition(":")[0] not in self.accounts:
+                return _missing(path)
+            return 200, {"permissions": [name for name in body["permissions"] if name not in self.lacking]}
+        if path.endswith(":getIamPolicy"):
+            return 200, {"bindings": [{"role": role, "members": [member]} for role, member in self.bindings]}
+        if path.endswith("/services:batchGet"):
+            named = {name: name.rpartition("/")[2] in self.off for name in query["names"]}
+            states = [{"name": name, "state": "DISABLED" if off else "ENABLED"} for name, off in named.items()]
+            return 200, {"services": states}
+        if path.startswith("/v3/projects/"):
+            return (200, {"state": self.states[last]}) if last in self.states else _missing(path)
+        if path.startswith("/storage/"):
+            return self._storage(parts[3], parts[4:], query)
+        if "/packages/" in path:
+            return self._package(unquote(parts[-3]), parts[-2], last)
+        if "/consumerQuotaMetrics/" in path:
+            limit = self.limits.get(last.rpartition("/")[2], -1)
+            buckets = [{"effectiveLimit": str(limit)}, {"effectiveLimit": "7", "dimensions": {"region": "mars"}}]
+            return 200, {"consumerQuotaLimits": [{"unit": "1/{project}/{region}", "quotaBuckets": buckets}]}
+        return (200, self.resources[path]) if path in self.resources else _missing(path)
+
+    def _storage(self, bucket: str, rest: list[str], query: dict[str, list[str]]) -> tuple[int, dict[str, Any]]:
+        if bucket not in self.buckets:
+            return _missing(bucket)
+        if rest[:1] == ["iam"]:
+            return 200, {"permissions": [name for name in query["permissions"] if name not in self.lacking]}
+        if rest == ["o"]:
+            found = [name for name in self.objects.get(bucket, []) if name.startswith(query.get("prefix", [""])[0])]
+            return 200, {"items": [{"name": name} for name in found[:1]]} if found else {}
+        return 200, {"location": self.buckets[bucket]}
+
+    def _package(self, name: str, kind: str, version: str) -> tuple[int, dict[str, Any]]:
+        if f"{name}{':' if kind == 'tags' else '@'}{version}" not in self.packages:
+            return _missing(name)
+        return 200, {"name": name, "version": f"projects/p/versions/{DIGEST}"}
+
+
+@contextmanager
+def serving() -> Iterator[FakeGoogle]:
+    """The fake, answering on a port of its own."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def _handle(self) -> None:
+            length = int(self.headers.get("Content-Length") or 0)
+            body = json.loads(self.rfile.read(length) or "{}")
+            url = urlsplit(self.path)
+            fake.calls.append((self.command, self.path, self.headers.get("Authorization")))
+            code, answer = fake.answer(url.path, parse_qs(url.query), body)
+            sent = json.dumps(answer).encode()
+            self.send_response(code)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(sent)))
+            self.end_headers()
+            self.wfile.write(sent)
+
+        do_GET = do_POST = _handle  # noqa: N815 - the names that http.server calls
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    fake = FakeGoogle(f"http://127.0.0.1:{server.server_port}")
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield fake
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def _missing(what: str) -> tuple[int, dict[str, Any]]:
+    return 404, {"error": {"message": f"{what} not found"}}
