@@ -268,7 +268,7 @@ def broken_off(job, tmp_path, request):
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
     assert pipe.read_text() == "x"
     process.send_signal(request.param)
-    process.wait()
+    process.wait(timeout=60)
     job.container("Second", _WRITE, **second, **_CACHED)
     return pipe
 
