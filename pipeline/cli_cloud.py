@@ -1,4 +1,4 @@
-"""The commands of the cloud: compile, submit, schedules."""
+"""The commands of the cloud: compile, submit, schedules, promotion."""
 
 import contextlib
 import logging
@@ -15,6 +15,7 @@ from pipeline.config import PipelineConfig, load_config
 from trainer.config import ConfigError
 
 if TYPE_CHECKING:
+    from components.vertex_push import registry
     from pipeline.runners import vertex_schedules
 
 _EXIT_FAILED, _EXIT_CONFIG, _EXIT_INTERRUPTED = 1, 2, 130
@@ -134,6 +135,35 @@ def schedules(config_path: str | None, overrides: tuple[str, ...]) -> None:
         click.echo("\n".join(_line(item) for item in found) or "no schedules")
 
 
+@click.command()
+@_configured
+@click.option("--version", default="candidate", show_default=True, help="Number or alias of the version.")
+def promote(config_path: str | None, overrides: tuple[str, ...], version: str) -> None:
+    """Make a version of the registered model the champion; the one so far can be had back by rollback."""
+    with _failures_in_words():
+        config = load_config(config_path, overrides)
+        from pipeline.runners import vertex_registry
+
+        _tell(vertex_registry.promote(config.vertex, version))
+
+
+@click.command()
+@_configured
+def rollback(config_path: str | None, overrides: tuple[str, ...]) -> None:
+    """Make the champion before this one the champion again."""
+    with _failures_in_words():
+        config = load_config(config_path, overrides)
+        from pipeline.runners import vertex_registry
+
+        _tell(vertex_registry.roll_back(config.vertex))
+
+
+def _tell(change: "registry.Change") -> None:
+    before = f"version {change.previous}" if change.previous else "none"
+    done = "is the champion" if change.is_new else "was the champion already"
+    click.echo(f"version {change.champion} {done}; the one before: {before}")
+
+
 def _submit_to_vertex(config: PipelineConfig, output: str, run_key: str, *, wait: bool) -> None:
     from pipeline.runners import vertex, vertex_follow
 
@@ -185,4 +215,4 @@ def _quieten() -> None:
     logging.getLogger("absl").setLevel(logging.ERROR)
 
 
-COMMANDS = (compile_, submit, schedule, unschedule, schedules)
+COMMANDS = (compile_, submit, schedule, unschedule, schedules, promote, rollback)

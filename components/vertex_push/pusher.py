@@ -1,0 +1,76 @@
+"""From a pushed model and its report to a version in the registry."""
+
+import dataclasses
+import json
+from typing import Any
+
+from google.cloud.aiplatform_v1 import Model, ModelContainerSpec
+from tfx.dsl.io import fileio
+
+from components.push.component import DECISION_FILE
+from components.push.fingerprint import recorded_fingerprint
+from components.report.executor import METRICS_FILE
+from components.vertex_push import calls, description
+from components.vertex_push.registry import Registry
+from components.vertex_push.settings import Target
+
+
+@dataclasses.dataclass(frozen=True)
+class Registration:
+    """What became of a pushed model; `registration.json` holds these fields.
+
+    Attributes:
+        reason: in words.
+        version: its name in the registry, projects/P/locations/L/models/M@V; None if it was not registered.
+        is_new: whether this run has uploaded it.
+    """
+
+    reason: str
+    version: str | None = None
+    is_new: bool = False
+
+    def as_json(self) -> dict[str, Any]:
+        """The fields."""
+        return dataclasses.asdict(self)
+
+
+def register(target: Target, *, pushed_model: str, report: str, run: str, commit: str) -> Registration:
+    """Registers what Push has pushed; what it kept back is not uploaded.
+
+    Args:
+        target: where.
+        pushed_model: directory with decision.json.
+        report: directory with metrics.json and the model card.
+        run: name of the pipeline's job.
+        commit: of the code.
+
+    Raises:
+        ServiceError: Vertex AI refuses, or does not answer.
+    """
+    decision = _read_json(f"{pushed_model}/{DECISION_FILE}")
+    if decision["pushed"] is None:
+        return Registration(f"Not registered: {decision['reason']}")
+    path = decision["pushed"]
+    metrics = _read_json(f"{report}/{METRICS_FILE}")
+    model = Model(
+        display_name=target.registry.model,
+        artifact_uri=path,
+        container_spec=ModelContainerSpec(image_uri=target.registry.serving_image),
+        labels=target.labels | description.labels(metrics, commit=commit, run=run),
+        version_description=description.description(
+            metrics, commit=commit, run=run, reason=decision["reason"], card=f"{report}/"
+        ),
+    )
+    with calls.explained("register", project=target.project, service_account=target.service_account):
+        version, is_new = Registry(target).upload(model, fingerprint=recorded_fingerprint(path))
+    done = "Registered" if is_new else "Already registered"
+    return Registration(
+        f"{done} as version {version.version_id} of {target.registry.model}.",
+        version=f"{target.model_name}@{version.version_id}",
+        is_new=is_new,
+    )
+
+
+def _read_json(path: str) -> Any:
+    with fileio.open(path, "r") as file:
+        return json.load(file)
