@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import posixpath
 from typing import Any
 
 from google.cloud.aiplatform_v1 import Model, ModelContainerSpec
@@ -9,10 +10,13 @@ from tfx.dsl.io import fileio
 
 from components.push.component import DECISION_FILE
 from components.push.fingerprint import recorded_fingerprint
-from components.report.executor import METRICS_FILE
+from components.report.executor import CARD_FILES, METRICS_FILE
 from components.vertex_push import calls, description
 from components.vertex_push.registry import Registry
 from components.vertex_push.settings import Target
+
+# Beside the fingerprint, where model servers expect what isn't theirs.
+_EXTRA_FILES = "assets.extra"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +62,7 @@ def register(target: Target, *, pushed_model: str, report: str, run: str, commit
         container_spec=ModelContainerSpec(image_uri=target.registry.serving_image),
         labels=target.labels | description.labels(metrics, commit=commit, run=run),
         version_description=description.description(
-            metrics, commit=commit, run=run, reason=decision["reason"], card=f"{report}/"
+            metrics, commit=commit, run=run, reason=decision["reason"], card=_attach_card(report, path)
         ),
     )
     with calls.explained("register", project=target.project, service_account=target.service_account):
@@ -69,6 +73,18 @@ def register(target: Target, *, pushed_model: str, report: str, run: str, commit
         version=f"{target.model_name}@{version.version_id}",
         is_new=is_new,
     )
+
+
+def _attach_card(report: str, version: str) -> str:
+    """Puts the model card among the files of the pushed version, which Vertex AI copies; returns where its page is.
+
+    A card that is there is the one of the run that the version was registered from, and stays.
+    """
+    for name in CARD_FILES:
+        attached = posixpath.join(version, _EXTRA_FILES, name)
+        if not fileio.exists(attached):
+            fileio.copy(posixpath.join(report, name), attached)
+    return attached
 
 
 def _read_json(path: str) -> Any:

@@ -59,6 +59,8 @@ def run(tmp_path):
         for directory, name, value in (("push", "decision.json", decision), ("report", "metrics.json", METRICS)):
             (tmp_path / directory).mkdir(exist_ok=True)
             (tmp_path / directory / name).write_text(json.dumps(value))
+        for name in ("model_card.md", "model_card.html"):
+            (tmp_path / "report" / name).write_text(f"card of {job}")
         return register(
             golden_requests.config("vertex.registry.model=simclr", *overrides).vertex.target,
             pushed_model=str(tmp_path / "push"), report=str(tmp_path / "report"), run=job, commit=commit,
@@ -91,6 +93,16 @@ def test_version_says_where_it_comes_from_and_how_good_it_is(fake, run, tmp_path
     for line in ("top-1 39.1%, top-5 88.0% on 500 test images", "1000 images of 1010 read", "run: Job 7",
                  "commit: 0123abcd-dirty", f"fingerprint: {'a' * 64}", "Good."):  # fmt: skip
         assert line in version.version_description
+
+
+def test_model_card_lies_among_the_files_of_the_version_and_stays(fake, run, tmp_path):
+    run(job="simclr-1")
+    run(job="simclr-2")
+    for name in ("model_card.md", "model_card.html"):
+        assert (tmp_path / "a" / "assets.extra" / name).read_text() == "card of simclr-1"
+    [version] = fake.versions[MODEL]
+    assert f"model card: {tmp_path}/a/assets.extra/model_card.html" in version.version_description
+    assert run().is_new is False
 
 
 def test_same_model_again_is_found_on_any_page_and_not_uploaded(fake, run):
