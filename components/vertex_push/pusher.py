@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import posixpath
+from collections.abc import Mapping
 from typing import Any
 
 from google.cloud.aiplatform_v1 import Model, ModelContainerSpec
@@ -12,7 +13,8 @@ from components.push.component import DECISION_FILE
 from components.push.fingerprint import recorded_fingerprint
 from components.report.executor import CARD_FILES, METRICS_FILE
 from components.vertex_push import calls, description
-from components.vertex_push.registry import Registry
+from components.vertex_push.endpoint import Endpoint
+from components.vertex_push.registry import CANDIDATE, CHAMPION, PREVIOUS, Registry
 from components.vertex_push.settings import Target
 
 # Beside the fingerprint, where model servers expect what isn't theirs.
@@ -66,13 +68,24 @@ def register(target: Target, *, pushed_model: str, report: str, run: str, commit
         ),
     )
     with calls.explained("register", project=target.project, service_account=target.service_account):
-        version, is_new = Registry(target).upload(model, fingerprint=recorded_fingerprint(path))
+        registry = Registry(target)
+        version, is_new = registry.upload(model, fingerprint=recorded_fingerprint(path))
+        served = _try_out(target, registry.aliases(), version.version_id)
     done = "Registered" if is_new else "Already registered"
     return Registration(
-        f"{done} as version {version.version_id} of {target.registry.model}.",
+        f"{done} as version {version.version_id} of {target.registry.model}.{served}",
         version=f"{target.model_name}@{version.version_id}",
         is_new=is_new,
     )
+
+
+def _try_out(target: Target, aliases: Mapping[str, str], version: str) -> str:
+    """Deploys the candidate where there is an endpoint; says so."""
+    champion = aliases.get(CHAMPION)
+    if target.registry.endpoint is None or aliases.get(CANDIDATE) != version or champion == version:
+        return ""
+    share = Endpoint(target).try_out(version, champion=champion, previous=aliases.get(PREVIOUS))
+    return f" It gets {share}% of the traffic of {target.registry.endpoint}."
 
 
 def _attach_card(report: str, version: str) -> str:

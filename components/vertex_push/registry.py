@@ -120,9 +120,9 @@ class Registry:
         self._give(old, PREVIOUS)
         return Change(new.version_id, old.version_id, is_new=True)
 
-    def champion(self) -> Model | None:
-        """The version that is the champion; None before the first promotion."""
-        return _holder(self.versions(), CHAMPION)
+    def aliases(self) -> dict[str, str]:
+        """The number of the version that each alias stands at."""
+        return {alias: version.version_id for version in self.versions() for alias in version.version_aliases}
 
     def _find(self, fingerprint: str) -> Model | None:
         line = f"{_FINGERPRINT}{fingerprint}"

@@ -1,13 +1,15 @@
 """Promotion and rollback of the versions in the Model Registry."""
 
+from components.vertex_push.endpoint import Endpoint
 from components.vertex_push.registry import Change, Registry
+from components.vertex_push.settings import Target
 from pipeline.cloud import VertexConfig
 from pipeline.runners.vertex_calls import explained
 from trainer.config import ConfigError
 
 
 def promote(vertex: VertexConfig, version: str) -> Change:
-    """Makes a version the champion.
+    """Makes a version the champion, and gives it all traffic of the endpoint, if there is one.
 
     Args:
         vertex: with `project` and `registry.model`.
@@ -18,11 +20,12 @@ def promote(vertex: VertexConfig, version: str) -> Change:
         ServiceError: there is no such version, or Vertex AI refuses or does not answer.
     """
     with explained(vertex, "promote"):
-        return _registry(vertex).promote(version)
+        target = _target(vertex)
+        return _served(target, Registry(target).promote(version))
 
 
 def roll_back(vertex: VertexConfig) -> Change:
-    """Makes the champion before this one the champion again.
+    """Makes the champion before this one the champion again, with all traffic of the endpoint, if there is one.
 
     Args:
         vertex: with `project` and `registry.model`.
@@ -32,11 +35,19 @@ def roll_back(vertex: VertexConfig) -> Change:
         ServiceError: there is none before, or Vertex AI refuses or does not answer.
     """
     with explained(vertex, "roll back"):
-        return _registry(vertex).roll_back()
+        target = _target(vertex)
+        return _served(target, Registry(target).roll_back())
 
 
-def _registry(vertex: VertexConfig) -> Registry:
+def _target(vertex: VertexConfig) -> Target:
     if vertex.project is None or vertex.target is None:
         missing = "vertex.project" if vertex.project is None else "vertex.registry.model"
         raise ConfigError(f"{missing} = null: must be given; see infra/vertex.example.yaml")
-    return Registry(vertex.target)
+    return vertex.target
+
+
+def _served(target: Target, change: Change) -> Change:
+    """Lets the endpoint, if there is one, follow; also after no change, which an attempt may have ended before."""
+    if target.registry.endpoint is not None:
+        Endpoint(target).serve(change.champion, previous=change.previous)
+    return change

@@ -63,7 +63,7 @@ def sent() -> list[dict[str, Any]]:
             registry = Registry(config(*OVERRIDES).vertex.target)
             registry.upload(pushed_version(number), fingerprint=number * 64)
             vertex_registry.promote(config().vertex, "candidate")
-        vertex_registry.roll_back(config().vertex)
+        vertex_registry.roll_back(config(*OVERRIDES, "vertex.registry.endpoint=photos").vertex)
         return [{"method": method, "request": _short(fake_vertex.as_json(request))} for method, request in fake.calls]
 
 

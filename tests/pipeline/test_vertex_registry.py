@@ -1,33 +1,27 @@
 """The Model Registry: one version a model however often it is tried, aliases, what is told of refusals."""
 
+import functools
 import json
+import logging
 import subprocess
 
 import golden_job
 import golden_requests
+import google.auth
 import grpc
 import pytest
 from click.testing import CliRunner
+from pushed_runs import register_run
 
-from components.push.fingerprint import FINGERPRINT_FILE
 from components.vertex_push import calls
 from components.vertex_push.calls import ServiceError
 from components.vertex_push.component import VertexPusher
-from components.vertex_push.pusher import register
 from components.vertex_push.registry import Change
 from pipeline import cli
 from pipeline.runners import compiled, registrar, vertex_registry
 
 PLACE = "projects/my-project/locations/us-central1"
 MODEL = f"{PLACE}/models/simclr"
-METRICS = {
-    "rows": [
-        {"arm": "finetune", "label_fraction": 0.1, "n_labels": 200, "top1": 0.391, "top5": 0.88, "n_test": 500},
-        {"arm": "finetune", "label_fraction": 0.01, "n_labels": 20, "top1": 0.2, "top5": 0.7, "n_test": 500},
-        {"arm": "supervised", "label_fraction": 1.0, "n_labels": 2000, "top1": 0.3, "top5": 0.7, "n_test": 500},
-    ],
-    "ingest": {"unlabeled": {"read": 1010, "kept": 1000, "duplicate": 7, "rejected": 3}},
-}
 
 
 @pytest.fixture
@@ -48,25 +42,7 @@ def waits(monkeypatch):
 def run(tmp_path):
     """Registers a model of this content, as a node would whose run has these artifacts."""
 
-    def register_it(content="a", *, pushed=True, overrides=(), job="simclr-1", commit="0123abcd"):
-        version = tmp_path / content
-        (version / "assets.extra").mkdir(parents=True, exist_ok=True)
-        (version / FINGERPRINT_FILE).write_text(content * 64)
-        decision = {
-            "pushed": str(version) if pushed else None,
-            "reason": "Worse." if not pushed else "Good.",
-        }
-        for directory, name, value in (("push", "decision.json", decision), ("report", "metrics.json", METRICS)):
-            (tmp_path / directory).mkdir(exist_ok=True)
-            (tmp_path / directory / name).write_text(json.dumps(value))
-        for name in ("model_card.md", "model_card.html"):
-            (tmp_path / "report" / name).write_text(f"card of {job}")
-        return register(
-            golden_requests.config("vertex.registry.model=simclr", *overrides).vertex.target,
-            pushed_model=str(tmp_path / "push"), report=str(tmp_path / "report"), run=job, commit=commit,
-        )  # fmt: skip
-
-    return register_it
+    return functools.partial(register_run, tmp_path)
 
 
 def aliases(fake) -> dict[str, set[str]]:
@@ -338,3 +314,15 @@ def test_commands_without_a_model_end_with_code_2_and_the_field(fake, missing, c
     assert done.exit_code == 2
     assert f"{missing.replace('=', ' = ')}: must be given" in done.stderr
     assert fake.calls == []
+
+
+def test_credentials_are_in_no_log_no_request_and_no_description(fake, run, monkeypatch, caplog):
+    credentials = google.auth.credentials.Credentials
+    secret = type("Secret", (credentials,), {"refresh": lambda self, request: setattr(self, "token", "s3cr3t")})()
+    secret.token = "s3cr3t"
+    monkeypatch.setattr(google.auth, "default", lambda *_, **__: (secret, "my-project"))
+    with caplog.at_level(logging.DEBUG):
+        run()
+        promote()
+    assert "s3cr3t" not in caplog.text
+    assert "s3cr3t" not in str(fake.calls)
