@@ -207,6 +207,7 @@ class VertexConfig(Settings):
             kms_key=self.kms_key,
             service_account=self.service_account,
             labels=self.labels,
+            experiment=self.experiment,
             registry=self.registry,
         )
 

@@ -14,6 +14,7 @@ from components.push.fingerprint import recorded_fingerprint
 from components.report.executor import CARD_FILES, METRICS_FILE
 from components.vertex_push import calls, description
 from components.vertex_push.endpoint import Endpoint
+from components.vertex_push.experiment import log_metrics
 from components.vertex_push.registry import CANDIDATE, CHAMPION, PREVIOUS, Registry
 from components.vertex_push.settings import Target
 
@@ -41,7 +42,7 @@ class Registration:
 
 
 def register(target: Target, *, pushed_model: str, report: str, run: str, commit: str) -> Registration:
-    """Registers what Push has pushed; what it kept back is not uploaded.
+    """Registers what Push has pushed; what it kept back is not uploaded, but its figures are in the experiment.
 
     Args:
         target: where.
@@ -53,11 +54,14 @@ def register(target: Target, *, pushed_model: str, report: str, run: str, commit
     Raises:
         ServiceError: Vertex AI refuses, or does not answer.
     """
+    metrics = _read_json(f"{report}/{METRICS_FILE}")
+    if target.experiment is not None:
+        with calls.explained("log metrics", project=target.project, service_account=target.service_account):
+            log_metrics(target, metrics, commit=commit, run=run)
     decision = _read_json(f"{pushed_model}/{DECISION_FILE}")
     if decision["pushed"] is None:
         return Registration(f"Not registered: {decision['reason']}")
     path = decision["pushed"]
-    metrics = _read_json(f"{report}/{METRICS_FILE}")
     model = Model(
         display_name=target.registry.model,
         artifact_uri=path,

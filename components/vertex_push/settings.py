@@ -44,6 +44,7 @@ class Target(Settings):
     kms_key: str | None = None
     service_account: str | None = None
     labels: dict[str, str] = {}
+    experiment: str | None = None
     registry: RegistryConfig
 
     @property

@@ -41,6 +41,7 @@ _SERVICES = Models.SERVICES | {
         "GetContext": types.GetContextRequest,
         "CreateContext": types.CreateContextRequest,
         "AddContextChildren": types.AddContextChildrenRequest,
+        "GetArtifact": types.GetArtifactRequest,
     },
 }
 
@@ -168,8 +169,13 @@ class FakeVertex(Models):
     def _CreateContext(self, request: types.CreateContextRequest) -> types.Context:
         context = request.context
         context.name = f"{request.parent}/contexts/{request.context_id}"
+        if context.name in self.contexts:
+            raise Refusal(grpc.StatusCode.ALREADY_EXISTS, f"{context.name} exists")
         self.contexts[context.name] = context
         return context
+
+    def _GetArtifact(self, request: types.GetArtifactRequest) -> types.Artifact:
+        return resource_of({}, request.name)
 
     def _AddContextChildren(self, request: types.AddContextChildrenRequest) -> types.AddContextChildrenResponse:
         resource_of(self.contexts, request.context)

@@ -14,6 +14,7 @@ METRICS = {
         {"arm": "finetune", "label_fraction": 0.01, "n_labels": 20, "top1": 0.2, "top5": 0.7, "n_test": 500},
         {"arm": "supervised", "label_fraction": 1.0, "n_labels": 2000, "top1": 0.3, "top5": 0.7, "n_test": 500},
     ],
+    "pushed": None,
     "ingest": {"unlabeled": {"read": 1010, "kept": 1000, "duplicate": 7, "rejected": 3}},
 }
 

@@ -16,7 +16,7 @@ from fake_vertex import end, node
 from google.cloud import aiplatform
 from rich.console import Console
 
-from components.vertex_push import calls, endpoint, pusher, registry
+from components.vertex_push import calls, endpoint, experiment, pusher, registry
 from pipeline import cli
 from pipeline.runners import kubeflow, vertex, vertex_calls, vertex_follow, vertex_registry, vertex_schedules
 from pipeline.runners.vertex_calls import ServiceError
@@ -178,7 +178,7 @@ def test_credentials_are_not_looked_for_at_import(monkeypatch):
 
     monkeypatch.setattr(google.auth, "default", looked)
     ours = (vertex, vertex_calls, vertex_follow, vertex_registry, vertex_schedules)
-    for module in (*ours, calls, endpoint, pusher, registry):
+    for module in (*ours, calls, endpoint, experiment, pusher, registry):
         runpy.run_path(module.__file__)
 
 

@@ -11,6 +11,7 @@ import google.auth
 import grpc
 import pytest
 from click.testing import CliRunner
+from google.cloud import aiplatform
 from pushed_runs import register_run
 
 from components.vertex_push import calls
@@ -326,3 +327,33 @@ def test_credentials_are_in_no_log_no_request_and_no_description(fake, run, monk
         promote()
     assert "s3cr3t" not in caplog.text
     assert "s3cr3t" not in str(fake.calls)
+
+
+@pytest.mark.parametrize("pushed", [True, False])
+def test_figures_of_each_run_are_in_its_experiment_once(fake, run, pushed):
+    for _ in range(2):
+        run(pushed=pushed, overrides=("vertex.experiment=nightly",))
+    contexts = f"{PLACE}/metadataStores/default/contexts"
+    name = f"{contexts}/nightly-simclr-1-metrics"
+    assert set(fake.children) == {(f"{contexts}/nightly", name)}
+    made = fake.contexts[name]
+    assert (made.schema_title, made.display_name) == ("system.ExperimentRun", "simclr-1-metrics")
+    assert dict(made.metadata["_metrics"]) == {
+        "finetune_0.1_top1": 0.391, "finetune_0.1_top5": 0.88, "finetune_0.01_top1": 0.2, "finetune_0.01_top5": 0.7,
+        "supervised_1_top1": 0.3, "supervised_1_top5": 0.7,
+    }  # fmt: skip
+    assert dict(made.metadata["_params"]) == {"commit": "0123abcd", "pushed": "false", "images_unlabeled": 1000.0}
+
+
+def test_figures_can_be_read_by_the_sdk(fake, run):
+    run(overrides=("vertex.experiment=nightly",))
+    read = aiplatform.ExperimentRun("simclr-1-metrics", "nightly", project="my-project", location="us-central1")
+    assert read.get_metrics()["finetune_0.1_top1"] == 0.391
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("method", ["CreateContext", "AddContextChildren"])
+def test_busy_experiment_is_asked_again(fake, run, method, after):
+    fake.refuse(method, grpc.StatusCode.UNAVAILABLE, after=after, times=2)
+    run(overrides=("vertex.experiment=nightly",))
+    assert len(set(fake.children)) == 1 and len(fake.versions[MODEL]) == 1

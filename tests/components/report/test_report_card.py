@@ -59,6 +59,7 @@ def test_names_of_classes_stay_text(content):
     for name in HOSTILE:
         assert name in shown.text
     assert not {"script", "a", "strong", "em"} & set(shown.tags)
+    assert "b" not in Tags(html_card("<b>not from the template</b>")).tags
 
 
 def test_configuration_cannot_leave_its_block(content):
