@@ -74,6 +74,14 @@ unschedule: $(READY)  ## delete a schedule: CONFIG= [NAME=]
 schedules: $(READY)  ## list the schedules: CONFIG=
 	@$(PYTHON) -m pipeline schedules $(config_arguments)
 
+.PHONY: promote
+promote: $(READY)  ## make a registered version the champion: CONFIG= [VERSION=candidate|number SET=]
+	@$(PYTHON) -m pipeline promote $(config_arguments) $(if $(VERSION),--version "$(VERSION)")
+
+.PHONY: rollback
+rollback: $(READY)  ## make the champion before this one the champion again: CONFIG= [SET=]
+	@$(PYTHON) -m pipeline rollback $(config_arguments)
+
 .PHONY: test
 test: $(READY) lint  ## lint and all tests, the browser's too
 	@command -v chromium chromium-browser google-chrome >/dev/null || bash tests/install_chromium.sh

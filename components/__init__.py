@@ -2,7 +2,7 @@
 
 from typing import Any
 
-_ARTIFACT_TYPES = ("IngestSummary", "LabelFractions", "PipelineReport", "ProbeResults")
+_ARTIFACT_TYPES = ("IngestSummary", "LabelFractions", "PipelineReport", "ProbeResults", "RegisteredModel")
 
 
 def __getattr__(name: str) -> Any:

@@ -26,6 +26,12 @@ class ProbeResults(artifact.Artifact):
 
 
 class PipelineReport(artifact.Artifact):
-    """`report.html`, whole in one file, and `metrics.json` for programs."""
+    """`report.html`, whole in one file, `metrics.json` for programs, `model_card.md` and `model_card.html`."""
 
     TYPE_NAME = "components.PipelineReport"
+
+
+class RegisteredModel(artifact.Artifact):
+    """`registration.json`: the version in Vertex AI's Model Registry that a pushed model became, or why none."""
+
+    TYPE_NAME = "components.RegisteredModel"

@@ -1,4 +1,4 @@
-"""The commands of the cloud: compile, preflight, submit, schedules."""
+"""The commands of the cloud: compile, preflight, submit, schedules, promotion."""
 
 import contextlib
 import logging
@@ -16,6 +16,7 @@ from pipeline.config import PipelineConfig, load_config
 from trainer.config import ConfigError
 
 if TYPE_CHECKING:
+    from components.vertex_push import registry
     from pipeline.runners import vertex_schedules
 
 _EXIT_FAILED, _EXIT_CONFIG, _EXIT_INTERRUPTED = 1, 2, 130
@@ -169,6 +170,29 @@ def schedules(config_path: str | None, overrides: tuple[str, ...]) -> None:
         click.echo("\n".join(_line(item) for item in found) or "no schedules")
 
 
+@click.command()
+@_configured
+@click.option("--version", default="candidate", show_default=True, help="Number or alias of the version.")
+def promote(config_path: str | None, overrides: tuple[str, ...], version: str) -> None:
+    """Make a version of the registered model the champion; the one so far can be had back by rollback."""
+    with _failures_in_words():
+        config = load_config(config_path, overrides)
+        from pipeline.runners import vertex_registry
+
+        _tell(vertex_registry.promote(config.vertex, version))
+
+
+@click.command()
+@_configured
+def rollback(config_path: str | None, overrides: tuple[str, ...]) -> None:
+    """Make the champion before this one the champion again."""
+    with _failures_in_words():
+        config = load_config(config_path, overrides)
+        from pipeline.runners import vertex_registry
+
+        _tell(vertex_registry.roll_back(config.vertex))
+
+
 def _stop_at_errors(config: PipelineConfig, *, is_checked: bool) -> None:
     """Prints what preflight has against a run, and its rough cost; ends the process at an error."""
     if not is_checked:
@@ -186,6 +210,12 @@ def _stop_at_errors(config: PipelineConfig, *, is_checked: bool) -> None:
 def _show(table: Table, file: TextIO) -> None:
     width = None if file.isatty() else _WIDTH_WITHOUT_TERMINAL
     Console(file=file, width=width, highlight=False).print(table)
+
+
+def _tell(change: "registry.Change") -> None:
+    before = f"version {change.previous}" if change.previous else "none"
+    done = "is the champion" if change.is_new else "was the champion already"
+    click.echo(f"version {change.champion} {done}; the one before: {before}")
 
 
 def _submit_to_vertex(config: PipelineConfig, output: str, run_key: str, *, wait: bool) -> None:
@@ -239,4 +269,4 @@ def _quieten() -> None:
     logging.getLogger("absl").setLevel(logging.ERROR)
 
 
-COMMANDS = (compile_, preflight, submit, schedule, unschedule, schedules)
+COMMANDS = (compile_, preflight, submit, schedule, unschedule, schedules, promote, rollback)

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from components.vertex_push.settings import RegistryConfig, Target
 from trainer.config import Count, Positive, Settings
 
 Gpu = Literal[
@@ -193,6 +194,22 @@ class VertexConfig(Settings):
     pretraining: PretrainingConfig = PretrainingConfig()
     nodes: NodesConfig = NodesConfig()
     retry: RetryConfig = RetryConfig()
+    registry: RegistryConfig = RegistryConfig()
+
+    @property
+    def target(self) -> Target | None:
+        """The registry as its calls take it; None: pushed models are not registered."""
+        if self.registry.model is None:
+            return None
+        return Target(
+            project=self.project,
+            region=self.region,
+            kms_key=self.kms_key,
+            service_account=self.service_account,
+            labels=self.labels,
+            experiment=self.experiment,
+            registry=self.registry,
+        )
 
     @field_validator("labels")
     @classmethod

@@ -55,6 +55,7 @@ def create_pipeline(
     fingerprints: Mapping[str, str] | None = None,
     beam_pipeline_args: Sequence[str] = (),
     pretrainer: Callable[..., Trainer] = Trainer,
+    registrar: Callable[..., BaseNode] | None = None,
     **runner_settings: Any,
 ) -> Pipeline:
     """From images to a pushed model and a report.
@@ -66,6 +67,7 @@ def create_pipeline(
             folder `pushed`, so that a model is pushed again into a folder that was removed and made anew.
         beam_pipeline_args: of all Beam stages.
         pretrainer: makes Pretrain from the arguments of the stock Trainer, which trains in its own node.
+        registrar: makes the node that registers what was pushed, from `pushed_model` and `report`; None: none.
         **runner_settings: of `tfx.orchestration.pipeline.Pipeline`, such as the metadata store of a local run.
     """
     fingerprints = fingerprints or {}
@@ -127,6 +129,9 @@ def create_pipeline(
         run_record=locations.run_record,
         code_version=code_version("components.report.executor"),
     )
+    registered = []
+    if registrar is not None:
+        registered.append(registrar(pushed_model=push.outputs["pushed_model"], report=report.outputs["report"]))
     return Pipeline(
         pipeline_name=NAME,
         pipeline_root=locations.artifacts,
@@ -141,6 +146,7 @@ def create_pipeline(
             evaluator,
             push,
             report,
+            *registered,
         ],
         enable_cache=True,
         beam_pipeline_args=list(beam_pipeline_args),

@@ -43,3 +43,16 @@ def fingerprint(model_path: str) -> str:
                 content.update(chunk)
         whole.update(f"{relative}\0{content.hexdigest()}\n".encode())
     return whole.hexdigest()
+
+
+def recorded_fingerprint(version_path: str) -> str:
+    """The fingerprint of a pushed version as recorded with it, made anew where another tool has put it there.
+
+    Args:
+      version_path: directory of the version, local or remote.
+    """
+    recorded = posixpath.join(version_path, FINGERPRINT_FILE)
+    if not fileio.exists(recorded):
+        return fingerprint(version_path)
+    with fileio.open(recorded, "r") as file:
+        return file.read()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tfx.dsl.io import fileio
 
-from components.push.fingerprint import FINGERPRINT_FILE, fingerprint
+from components.push.fingerprint import recorded_fingerprint
 from components.push.publishing import (
     MODEL_FILE,
     publish_by_rename,
@@ -95,7 +95,12 @@ class VersionedDirectory:
     def find(self, wanted: str) -> int | None:
         """Finds the newest version that has a fingerprint."""
         return next(
-            (version for version in reversed(self.versions()) if self._fingerprint_of(version) == wanted), None
+            (
+                version
+                for version in reversed(self.versions())
+                if recorded_fingerprint(self.path_of(version)) == wanted
+            ),
+            None,
         )
 
     def add(self, model_path: str, *, model_fingerprint: str) -> int:
@@ -124,10 +129,3 @@ class VersionedDirectory:
         # Listings of object stores end directories with a slash.
         names = [name.rstrip("/") for name in fileio.listdir(self.path)]
         return sorted(int(name) for name in names if name.isdecimal())
-
-    def _fingerprint_of(self, version: int) -> str:
-        recorded = posixpath.join(self.path_of(version), FINGERPRINT_FILE)
-        if not fileio.exists(recorded):  # another tool has put it there
-            return fingerprint(self.path_of(version))
-        with fileio.open(recorded, "r") as file:
-            return file.read()

@@ -34,7 +34,7 @@ class ReportSpec(ComponentSpec):
 
 
 class Report(base_component.BaseComponent):
-    """Writes `report.html`, whole in one file, and `metrics.json`."""
+    """Writes `report.html`, whole in one file, `metrics.json`, and the model card as Markdown and HTML."""
 
     SPEC_CLASS = ReportSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)

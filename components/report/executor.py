@@ -1,4 +1,4 @@
-"""Runs the report: artifacts in, report.html and metrics.json out."""
+"""Runs the report: artifacts in, report.html, metrics.json and the model card out."""
 
 from typing import Any
 
@@ -13,6 +13,7 @@ from components.report.metrics import metrics_json
 
 REPORT_FILE = "report.html"
 METRICS_FILE = "metrics.json"
+CARD_FILES = ("model_card.md", "model_card.html")
 RUN_PREFIX = "run_"
 
 
@@ -25,14 +26,22 @@ class Executor(base_executor.BaseExecutor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Writes the page and the numbers into the output artifact. See the component for the inputs."""
+        """Writes page, numbers and model card into the output artifact. See the component for the inputs."""
         # Plotly and scikit-learn take seconds to import, which a pipeline that is only being wired need not pay.
+        from components.report import card
         from components.report.render import render
 
         content = load_content(_sources(input_dict, exec_properties))
         directory = artifact_utils.get_single_uri(output_dict["report"])
         fileio.makedirs(directory)
-        for name, text in ((REPORT_FILE, render(content)), (METRICS_FILE, metrics_json(content))):
+        model_card = card.markdown_card(content)
+        files = {
+            REPORT_FILE: render(content),
+            METRICS_FILE: metrics_json(content),
+            CARD_FILES[0]: model_card,
+            CARD_FILES[1]: card.html_card(model_card),
+        }
+        for name, text in files.items():
             with fileio.open(f"{directory}/{name}", "wb") as file:
                 file.write(text.encode())
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from components.vertex_push.settings import RegistryConfig
 from pipeline import preflight
 from pipeline.config import PipelineConfig
 from pipeline.runners import results
@@ -71,7 +72,9 @@ def run(config: PipelineConfig, *, console: Console, parallel: int = 2, started_
 
 def _complete(config: PipelineConfig) -> PipelineConfig:
     missing = {name: value for name, value in _PLACEHOLDERS.items() if getattr(config.vertex, name) is None}
-    return config.model_copy(update={"vertex": config.vertex.model_copy(update=missing)})
+    # The registry is Google's: from here nothing is registered there, whatever credentials this machine holds.
+    kept_here = {"registry": RegistryConfig()}
+    return config.model_copy(update={"vertex": config.vertex.model_copy(update=missing | kept_here)})
 
 
 class _Announcer(Observer):

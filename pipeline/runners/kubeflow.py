@@ -14,6 +14,7 @@ from google.protobuf import duration_pb2, json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
 from tfx.components import Trainer
 from tfx.dsl.components.base.base_beam_component import BaseBeamComponent
+from tfx.dsl.components.base.base_node import BaseNode
 from tfx.orchestration.kubeflow.decorators import FinalStatusStr
 from tfx.v1.orchestration import experimental
 
@@ -24,6 +25,7 @@ from pipeline.pipeline import Locations, create_pipeline
 from pipeline.runners.beam_processes import beam_pipeline_args
 from pipeline.runners.custom_job import vertex_pretrainer
 from pipeline.runners.dataflow import dataflow_args
+from pipeline.runners.registrar import vertex_registrar
 from trainer.config import ConfigError, dump
 
 JOB_FILE, YAML_FILE = "pipeline.json", "pipeline.yaml"
@@ -47,11 +49,17 @@ _KINDS = {
     "Evaluator": "evaluate",
     "Push": "publish",
     "Report": "publish",
+    "VertexPusher": "publish",
     "RunSummary": "publish",
 }
 _ON_DATAFLOW = ("ImageExampleGen", "StatisticsGen", "Transform", "LabelFractionSplit")
 # What a node looks at that is no artifact, by the name of its fingerprint.
-_LOOKS_AT = {"ImageExampleGen-unlabeled": "unlabeled", "ImageExampleGen-labeled": "labeled", "Push": "pushed"}
+_LOOKS_AT = {
+    "ImageExampleGen-unlabeled": "unlabeled",
+    "ImageExampleGen-labeled": "labeled",
+    "Push": "pushed",
+    "VertexPusher": "registry",
+}
 _KUBERNETES_GPU = "nvidia.com/gpu"
 _DEFAULT_IMAGE = "default_image_path"
 
@@ -94,12 +102,13 @@ def compile_pipeline(
     pretrainer = Trainer
     if vertex.pretraining.machine_type is not None:
         pretrainer = vertex_pretrainer(vertex, environment=_ENVIRONMENT)
-    job = _compile(config, fingerprints, pretrainer, gpu_name=None)
+    registrar = vertex_registrar(vertex.target) if vertex.target else None
+    job = _compile(config, fingerprints, pretrainer, registrar, gpu_name=None)
     job["labels"] |= vertex.labels
     job |= {"encryptionSpec": {"kmsKeyName": vertex.kms_key}} if vertex.kms_key else {}
     job |= {"serviceAccount": vertex.service_account} if vertex.service_account else {}
     job |= {"network": vertex.network} if vertex.network else {}
-    kubeflow = _compile(_in_its_node(config), fingerprints, Trainer, gpu_name=_KUBERNETES_GPU)["pipelineSpec"]
+    kubeflow = _compile(_in_its_node(config), fingerprints, Trainer, None, gpu_name=_KUBERNETES_GPU)["pipelineSpec"]
     kubeflow["defaultPipelineRoot"] = vertex.pipeline_root
 
     directory = Path(directory)
@@ -140,6 +149,7 @@ def _compile(
     config: PipelineConfig,
     fingerprints: Mapping[str, str],
     pretrainer: Callable[..., Trainer],
+    registrar: Callable[..., BaseNode] | None,
     *,
     gpu_name: str | None,
 ) -> dict[str, Any]:
@@ -155,6 +165,7 @@ def _compile(
         ),
         fingerprints=fingerprints,
         pretrainer=pretrainer,
+        registrar=registrar,
     )
     for node in pipeline.components:
         if isinstance(node, BaseBeamComponent):

@@ -103,6 +103,8 @@ def test_arguments_reach_the_command_line_as_they_are_written(clone):
          'schedule --cron "0 3 * * 1" --timezone "Europe/Berlin" --name "weekly"'),
         (["unschedule", "CONFIG=c.yaml", "NAME=weekly"], 'unschedule --config "c.yaml" --name "weekly"'),
         (["schedules", "CONFIG=c.yaml"], 'schedules --config "c.yaml"'),
+        (["promote", "CONFIG=c.yaml", "VERSION=3"], 'promote --config "c.yaml" --version "3"'),
+        (["rollback", "CONFIG=c.yaml", "SET=seed=1"], 'rollback --config "c.yaml" --set "seed=1"'),
     ],
 )  # fmt: skip
 def test_targets_of_vertex_ai_hand_on_what_they_are_given(clone, given, command):

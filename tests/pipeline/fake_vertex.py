@@ -12,15 +12,15 @@ from contextlib import contextmanager
 from typing import Any
 
 import grpc
+from fake_registry import Models, Refusal, listed, resource_of
 from google.cloud.aiplatform_v1 import types
-from google.longrunning import operations_pb2
-from google.protobuf import any_pb2, empty_pb2, json_format
+from google.protobuf import empty_pb2, json_format
 
 Job, Schedule, Detail = types.PipelineJob, types.Schedule, types.PipelineTaskDetail
 _MINUTE = datetime.timedelta(minutes=1)
 _WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 _ACTIVE = ("PIPELINE_STATE_QUEUED", "PIPELINE_STATE_PENDING", "PIPELINE_STATE_RUNNING", "PIPELINE_STATE_CANCELLING")
-_SERVICES = {
+_SERVICES = Models.SERVICES | {
     "PipelineService": {
         "CreatePipelineJob": types.CreatePipelineJobRequest,
         "GetPipelineJob": types.GetPipelineJobRequest,
@@ -41,19 +41,12 @@ _SERVICES = {
         "GetContext": types.GetContextRequest,
         "CreateContext": types.CreateContextRequest,
         "AddContextChildren": types.AddContextChildrenRequest,
+        "GetArtifact": types.GetArtifactRequest,
     },
 }
 
 
-class Refusal(Exception):  # noqa: N818 - it is an answer, not a fault of the fake
-    """An answer that is a gRPC status."""
-
-    def __init__(self, code: grpc.StatusCode, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-
-
-class FakeVertex:
+class FakeVertex(Models):
     """The state of one project's Vertex AI.
 
     Attributes:
@@ -65,6 +58,7 @@ class FakeVertex:
     """
 
     def __init__(self) -> None:
+        super().__init__()
         self.now = datetime.datetime(2026, 3, 2, 1, 30, tzinfo=datetime.timezone.utc)
         self.jobs: dict[str, Job] = {}
         self.schedules: dict[str, Schedule] = {}
@@ -114,16 +108,16 @@ class FakeVertex:
         return self._begin(name, request.pipeline_job)
 
     def _GetPipelineJob(self, request: types.GetPipelineJobRequest) -> Job:
-        job = _of(self.jobs, request.name)
+        job = resource_of(self.jobs, request.name)
         if self._steps:
             self._steps.pop(0)(job)
         return job
 
     def _ListPipelineJobs(self, request: types.ListPipelineJobsRequest) -> types.ListPipelineJobsResponse:
-        return types.ListPipelineJobsResponse(pipeline_jobs=list(_listed(self.jobs, request)))
+        return types.ListPipelineJobsResponse(pipeline_jobs=list(listed(self.jobs, request)))
 
     def _CancelPipelineJob(self, request: types.CancelPipelineJobRequest) -> empty_pb2.Empty:
-        _of(self.jobs, request.name).state = types.PipelineState.PIPELINE_STATE_CANCELLED
+        resource_of(self.jobs, request.name).state = types.PipelineState.PIPELINE_STATE_CANCELLED
         return empty_pb2.Empty()
 
     def _CreateSchedule(self, request: types.CreateScheduleRequest) -> Schedule:
@@ -139,31 +133,29 @@ class FakeVertex:
         return schedule
 
     def _GetSchedule(self, request: types.GetScheduleRequest) -> Schedule:
-        return _of(self.schedules, request.name)
+        return resource_of(self.schedules, request.name)
 
     def _ListSchedules(self, request: types.ListSchedulesRequest) -> types.ListSchedulesResponse:
-        return types.ListSchedulesResponse(schedules=list(_listed(self.schedules, request)))
+        return types.ListSchedulesResponse(schedules=list(listed(self.schedules, request)))
 
     def _UpdateSchedule(self, request: types.UpdateScheduleRequest) -> Schedule:
-        schedule = _of(self.schedules, request.schedule.name)
+        schedule = resource_of(self.schedules, request.schedule.name)
         for field in request.update_mask.paths:
             setattr(schedule, field, getattr(request.schedule, field))
         self._foresee(schedule)
         return schedule
 
-    def _DeleteSchedule(self, request: types.DeleteScheduleRequest) -> operations_pb2.Operation:
-        _of(self.schedules, request.name)
+    def _DeleteSchedule(self, request: types.DeleteScheduleRequest) -> Any:
+        resource_of(self.schedules, request.name)
         del self.schedules[request.name]
-        response = any_pb2.Any()
-        response.Pack(empty_pb2.Empty())
-        return operations_pb2.Operation(name=f"{request.name}/operations/1", done=True, response=response)
+        return self.operation(request.name, empty_pb2.Empty())
 
     def _PauseSchedule(self, request: types.PauseScheduleRequest) -> empty_pb2.Empty:
-        _of(self.schedules, request.name).state = Schedule.State.PAUSED
+        resource_of(self.schedules, request.name).state = Schedule.State.PAUSED
         return empty_pb2.Empty()
 
     def _ResumeSchedule(self, request: types.ResumeScheduleRequest) -> empty_pb2.Empty:
-        schedule = _of(self.schedules, request.name)
+        schedule = resource_of(self.schedules, request.name)
         schedule.state = Schedule.State.ACTIVE
         self._foresee(schedule)
         return empty_pb2.Empty()
@@ -172,16 +164,21 @@ class FakeVertex:
         return types.MetadataStore(name=request.name)
 
     def _GetContext(self, request: types.GetContextRequest) -> types.Context:
-        return _of(self.contexts, request.name)
+        return resource_of(self.contexts, request.name)
 
     def _CreateContext(self, request: types.CreateContextRequest) -> types.Context:
         context = request.context
         context.name = f"{request.parent}/contexts/{request.context_id}"
+        if context.name in self.contexts:
+            raise Refusal(grpc.StatusCode.ALREADY_EXISTS, f"{context.name} exists")
         self.contexts[context.name] = context
         return context
 
+    def _GetArtifact(self, request: types.GetArtifactRequest) -> types.Artifact:
+        return resource_of({}, request.name)
+
     def _AddContextChildren(self, request: types.AddContextChildrenRequest) -> types.AddContextChildrenResponse:
-        _of(self.contexts, request.context)
+        resource_of(self.contexts, request.context)
         self.children += [(request.context, child) for child in request.child_contexts]
         return types.AddContextChildrenResponse()
 
@@ -250,7 +247,7 @@ def serving(monkeypatch: Any) -> Iterator[FakeVertex]:
     server = grpc.server(futures.ThreadPoolExecutor(max_workers=2))
     for service, methods in _SERVICES.items():
         handlers = {method: _handler(fake, method, request) for method, request in methods.items()}
-        full_name = f"google.cloud.aiplatform.v1.{service}"
+        full_name = service if "." in service else f"google.cloud.aiplatform.v1.{service}"
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(full_name, handlers),))
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
@@ -280,26 +277,12 @@ def _handler(fake: FakeVertex, method: str, request_type: Any) -> grpc.RpcMethod
     def serialize(response: Any) -> bytes:
         return getattr(type(response), "pb", lambda message: message)(response).SerializeToString()
 
-    return grpc.unary_unary_rpc_method_handler(call, request_type.deserialize, serialize)
-
-
-def _of(resources: dict[str, Any], name: str) -> Any:
-    if name not in resources:
-        raise Refusal(grpc.StatusCode.NOT_FOUND, f"{name} not found")
-    return resources[name]
+    read = getattr(request_type, "deserialize", None) or request_type.FromString
+    return grpc.unary_unary_rpc_method_handler(call, read, serialize)
 
 
 def _copy(message: Any) -> Any:
     return type(message).deserialize(type(message).serialize(message))
-
-
-def _listed(resources: dict[str, Any], request: Any) -> Iterator[Any]:
-    """Those below the parent that the filter takes: one comparison of a field with a value, or none."""
-    comparison = re.fullmatch(r'(\w+)="?([^"]*)"?', request.filter)
-    for name, resource in resources.items():
-        is_taken = comparison is None or str(getattr(resource, comparison[1])) == comparison[2]
-        if name.startswith(f"{request.parent}/") and is_taken:
-            yield resource
 
 
 def _is_due(cron: str, now: datetime.datetime) -> bool:
@@ -328,4 +311,4 @@ def _number(word: str) -> int:
 
 def as_json(request: Any) -> dict[str, Any]:
     """A request as its JSON, to compare and to keep."""
-    return json_format.MessageToDict(type(request).pb(request))
+    return json_format.MessageToDict(getattr(type(request), "pb", lambda message: message)(request))

@@ -11,9 +11,11 @@ import golden_job
 import google.auth
 import pytest
 from google.auth.credentials import AnonymousCredentials
+from google.cloud import aiplatform_v1
 
+from components.vertex_push.registry import Registry
 from pipeline.config import PipelineConfig, load_config
-from pipeline.runners import kubeflow, vertex, vertex_schedules
+from pipeline.runners import kubeflow, vertex, vertex_registry, vertex_schedules
 
 GOLDEN = Path(__file__).with_name("golden_requests.json")
 KEY = "projects/my-project/locations/us-central1/keyRings/r/cryptoKeys/k"
@@ -40,13 +42,28 @@ def vertex_ai(patch: pytest.MonkeyPatch) -> Iterator[fake_vertex.FakeVertex]:
         yield fake
 
 
+def pushed_version(number: str) -> aiplatform_v1.Model:
+    """What VertexPusher asks the registry to take, but for what comes from a run's artifacts."""
+    return aiplatform_v1.Model(
+        display_name="simclr",
+        artifact_uri=f"gs://my-bucket/runs/pushed/{number}",
+        container_spec=aiplatform_v1.ModelContainerSpec(image_uri=config().vertex.registry.serving_image),
+        labels={"run": f"simclr-{number}"},
+    )
+
+
 def sent() -> list[dict[str, Any]]:
-    """The requests of a submission, a schedule, its change, its end; the golden job's pipeline stands by its name."""
+    """The requests of a submission, a schedule's life, two versions; the golden job's pipeline stands by its name."""
     with pytest.MonkeyPatch.context() as patch, vertex_ai(patch) as fake:
         vertex.submit(config(*OVERRIDES), "unused", run_key="2026-03-02")
         vertex_schedules.schedule(config(), "0 3 * * 1", "unused", timezone="Europe/Berlin")
         vertex_schedules.schedule(config(), "30 4 * * *", "unused")
         vertex_schedules.unschedule(config())
+        for number in "12":
+            registry = Registry(config(*OVERRIDES).vertex.target)
+            registry.upload(pushed_version(number), fingerprint=number * 64)
+            vertex_registry.promote(config().vertex, "candidate")
+        vertex_registry.roll_back(config(*OVERRIDES, "vertex.registry.endpoint=photos").vertex)
         return [{"method": method, "request": _short(fake_vertex.as_json(request))} for method, request in fake.calls]
 
 

@@ -88,3 +88,16 @@ def test_run_on_this_machine_without_a_cloud_section_is_what_it_was():
         None,
         None,
     )
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["vertex.registry.endpoint=photos"], "endpoint photos without a model"),
+        (["vertex.registry.min_replicas=2"], "max_replicas 1 is below min_replicas 2"),
+        (["vertex.registry.model=Photos"], "vertex.registry.model"),
+        (["vertex.registry.canary_percent=101"], "vertex.registry.canary_percent"),
+    ],
+)
+def test_registry_that_cannot_be_is_refused(overrides, words):
+    assert words in refused(*overrides)

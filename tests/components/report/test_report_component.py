@@ -54,6 +54,8 @@ def test_local_pipeline_writes_page_and_numbers(tmp_path, fractions):
     (page,) = tmp_path.glob("pipeline/Report/report/*/report.html")
     rows = json.loads(page.with_name("metrics.json").read_text())["rows"]
     assert len(rows) == 5 * len(fractions)
+    assert page.with_name("model_card.md").read_text().startswith("# Model card")
+    assert "<h1>Model card" in page.with_name("model_card.html").read_text()
     text = page.read_text()
     assert "Supervised-0.1" in text
     assert sources.probe_results in text

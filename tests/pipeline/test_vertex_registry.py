@@ -1,0 +1,359 @@
+"""The Model Registry: one version a model however often it is tried, aliases, what is told of refusals."""
+
+import functools
+import json
+import logging
+import subprocess
+
+import golden_job
+import golden_requests
+import google.auth
+import grpc
+import pytest
+from click.testing import CliRunner
+from google.cloud import aiplatform
+from pushed_runs import register_run
+
+from components.vertex_push import calls
+from components.vertex_push.calls import ServiceError
+from components.vertex_push.component import VertexPusher
+from components.vertex_push.registry import Change
+from pipeline import cli
+from pipeline.runners import compiled, registrar, vertex_registry
+
+PLACE = "projects/my-project/locations/us-central1"
+MODEL = f"{PLACE}/models/simclr"
+
+
+@pytest.fixture
+def fake(monkeypatch):
+    with golden_requests.vertex_ai(monkeypatch) as served:
+        yield served
+
+
+@pytest.fixture(autouse=True)
+def waits(monkeypatch):
+    """The seconds that would have been waited."""
+    taken = []
+    monkeypatch.setattr("time.sleep", taken.append)
+    return taken
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Registers a model of this content, as a node would whose run has these artifacts."""
+
+    return functools.partial(register_run, tmp_path)
+
+
+def aliases(fake) -> dict[str, set[str]]:
+    return {version.version_id: set(version.version_aliases) for version in fake.versions[MODEL]}
+
+
+def test_first_upload_makes_the_model_and_later_ones_its_versions(fake, run):
+    assert [run(content).version for content in "abc"] == [f"{MODEL}@{number}" for number in (1, 2, 3)]
+    first, second, _ = fake.called("UploadModel")
+    assert (first.model_id, first.parent_model) == ("simclr", "")
+    assert (second.model_id, second.parent_model) == ("", MODEL)
+    assert aliases(fake) == {"1": {"default"}, "2": set(), "3": {"candidate"}}
+
+
+def test_version_says_where_it_comes_from_and_how_good_it_is(fake, run, tmp_path):
+    run(commit="0123abcd-dirty", job="Job 7")
+    [version] = fake.versions[MODEL]
+    assert version.artifact_uri == str(tmp_path / "a")
+    assert version.container_spec.image_uri.startswith("us-docker.pkg.dev/vertex-ai/prediction/tf2-cpu")
+    assert dict(version.labels) == {
+        "team": "vision", "git_commit": "0123abcd-dirty", "run": "job_7", "top1": "0_391", "top5": "0_880",
+        "n_test": "500", "n_labels": "200", "images_unlabeled": "1000",
+    }  # fmt: skip
+    for line in ("top-1 39.1%, top-5 88.0% on 500 test images", "1000 images of 1010 read", "run: Job 7",
+                 "commit: 0123abcd-dirty", f"fingerprint: {'a' * 64}", "Good."):  # fmt: skip
+        assert line in version.version_description
+
+
+def test_model_card_lies_among_the_files_of_the_version_and_stays(fake, run, tmp_path):
+    run(job="simclr-1")
+    run(job="simclr-2")
+    for name in ("model_card.md", "model_card.html"):
+        assert (tmp_path / "a" / "assets.extra" / name).read_text() == "card of simclr-1"
+    [version] = fake.versions[MODEL]
+    assert f"model card: {tmp_path}/a/assets.extra/model_card.html" in version.version_description
+    assert run().is_new is False
+
+
+def test_same_model_again_is_found_on_any_page_and_not_uploaded(fake, run):
+    for content in "abc":
+        run(content)
+    for content, number in zip("abc", "123", strict=True):
+        found = run(content, job="another run")
+        assert (found.version, found.is_new) == (f"{MODEL}@{number}", False)
+    assert len(fake.called("UploadModel")) == 3
+
+
+def test_model_that_was_kept_back_is_not_uploaded_and_says_so(fake, run):
+    result = run(pushed=False)
+    assert (result.version, result.reason) == (None, "Not registered: Worse.")
+    assert fake.calls == []
+
+
+@pytest.mark.parametrize("code", [grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE])
+@pytest.mark.parametrize("looks_until_done", [0, 3])
+@pytest.mark.parametrize("before", ["", "a"])
+def test_answer_lost_after_the_upload_was_begun_makes_no_second(fake, run, code, looks_until_done, before):
+    for content in before:
+        run(content)
+    fake.looks_until_done = looks_until_done
+    fake.refuse("UploadModel", code, after=True)
+    assert run("z").version == f"{MODEL}@{len(before) + 1}"
+    assert len(fake.called("UploadModel")) == len(before) + 1
+
+
+@pytest.mark.parametrize("method", ["ListModelVersions", "UploadModel", "GetOperation", "ListOperations"])
+@pytest.mark.parametrize(
+    "code", [grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED]
+)
+def test_busy_registry_is_asked_again(fake, run, waits, method, code):
+    fake.looks_until_done = 1
+    fake.refuse(method, code, times=2)
+    assert run().is_new
+    assert len(fake.versions[MODEL]) == 1
+    assert len(waits) >= 2
+
+
+def test_registry_that_stays_busy_and_missing_permissions_are_told(fake, run, monkeypatch):
+    fake.refuse("UploadModel", grpc.StatusCode.PERMISSION_DENIED, "aiplatform.models.upload denied")
+    with pytest.raises(ServiceError, match=r"(?s)register: aiplatform.models.upload denied.*roles/aiplatform.user"):
+        run()
+    assert len(fake.called("UploadModel")) == 1
+    monkeypatch.setattr(calls, "RETRY", calls.RETRY.with_timeout(0.0))
+    fake.refuse("UploadModel", grpc.StatusCode.UNAVAILABLE, "try later")
+    with pytest.raises(ServiceError, match="does nothing twice"):
+        run()
+
+
+def test_encryption_and_region_are_the_configured_ones(fake, run):
+    key = "projects/p/locations/europe-west4/keyRings/r/cryptoKeys/k"
+    run(overrides=("vertex.region=europe-west4", f"vertex.kms_key={key}"))
+    [request] = fake.called("UploadModel")
+    assert request.model.encryption_spec.kms_key_name == key
+    assert set(fake.hosts) == {"europe-west4-aiplatform.googleapis.com:443"}
+
+
+def test_node_is_there_only_with_a_model_to_register_and_only_on_vertex_ai(tmp_path):
+    from pipeline.runners import kubeflow
+
+    base = golden_requests.config("vertex.registry.model=null", "vertex.registry.endpoint=null")
+    without = kubeflow.compile_pipeline(base, tmp_path / "without")
+    assert "VertexPusher" not in without.job.read_text()
+    made = kubeflow.compile_pipeline(golden_requests.config("vertex.registry.model=simclr"), tmp_path / "with")
+    assert "VertexPusher" not in made.yaml.read_text()
+    job = json.loads(made.job.read_text())
+    task = job["pipelineSpec"]["components"]["tfx-dag"]["dag"]["tasks"]["VertexPusher"]
+    parameters = {name: value["runtimeValue"]["constant"] for name, value in task["inputs"]["parameters"].items()}
+    assert parameters["run"] == "{{$.pipeline_job_name}}"
+    assert parameters["commit"] == registrar.git_commit()
+    assert json.loads(parameters["target"])["registry"]["model"] == "simclr"
+    assert "enableCache" not in task.get("cachingOptions", {})
+    assert {"Push", "Report"} <= set(task["dependentTasks"])
+
+
+def test_rehearsal_registers_nothing(monkeypatch, tmp_path):
+    compiled_of = []
+
+    class StopError(Exception):
+        pass
+
+    def compile_pipeline(config, *_, **__):
+        compiled_of.append(config.vertex.registry.model)
+        raise StopError
+
+    monkeypatch.setattr(compiled, "compile_pipeline", compile_pipeline)
+    monkeypatch.setattr(compiled.preflight, "inspect", lambda config: {})
+    with pytest.raises(StopError):
+        compiled.run(golden_requests.config("vertex.registry.model=simclr", f"output={tmp_path}"), console=None)
+    assert compiled_of == [None]
+
+
+def test_commit_tells_of_changed_files_and_is_unknown_without_a_repository(tmp_path):
+    assert registrar.git_commit(tmp_path) == "unknown"
+
+    def git(*arguments):
+        identity = ["-c", "user.name=t", "-c", "user.email=t@example.com"]
+        done = subprocess.run(
+            ["git", *identity, *arguments], cwd=tmp_path, capture_output=True, text=True, check=True
+        )
+        return done.stdout.strip()
+
+    git("init")
+    (tmp_path / "code.py").write_text("1")
+    git("add", ".")
+    git("commit", "-m", "first")
+    git("tag", "-a", "v1", "-m", "v1")
+    assert registrar.git_commit(tmp_path) == git("rev-parse", "HEAD")
+    (tmp_path / "code.py").write_text("2")
+    assert registrar.git_commit(tmp_path) == git("rev-parse", "HEAD") + "-dirty"
+
+
+@pytest.mark.parametrize("pushed", [True, False])
+def test_component_writes_the_registration_and_its_properties(fake, run, tmp_path, pushed):
+    from tfx.types import standard_artifacts
+
+    from components.artifacts import PipelineReport, RegisteredModel
+
+    run(pushed=pushed)
+
+    def artifact(kind, name):
+        made = kind()
+        made.uri = str(tmp_path / name)
+        return made
+
+    output = artifact(RegisteredModel, "registered")
+    target = golden_requests.config("vertex.registry.model=simclr").vertex.target
+    VertexPusher.EXECUTOR_SPEC.executor_class().Do(
+        {
+            "pushed_model": [artifact(standard_artifacts.PushedModel, "push")],
+            "report": [artifact(PipelineReport, "report")],
+        },
+        {"registered_model": [output]},
+        {"target": target.model_dump_json(), "run": "simclr-1", "commit": "c", "code_version": ""},
+    )
+    written = json.loads((tmp_path / "registered" / "registration.json").read_text())
+    assert written["version"] == (f"{MODEL}@1" if pushed else None)
+    assert output.get_int_custom_property("registered") == int(pushed)
+    assert output.get_string_custom_property("model_version") == (f"{MODEL}@1" if pushed else "")
+
+
+def promote(*overrides, version="candidate"):
+    return vertex_registry.promote(golden_requests.config(*overrides).vertex, version)
+
+
+def roll_back(*overrides):
+    return vertex_registry.roll_back(golden_requests.config(*overrides).vertex)
+
+
+def test_promotion_moves_champion_and_default_and_remembers_the_one_before(fake, run):
+    run("a")
+    assert promote() == Change("1", None, is_new=True)
+    run("b")
+    assert promote() == Change("2", "1", is_new=True)
+    assert aliases(fake) == {"1": {"previous"}, "2": {"candidate", "champion", "default"}}
+    assert promote(version="2") == Change("2", "1", is_new=False)
+    assert len(fake.called("MergeVersionAliases")) == 3
+
+
+def test_rollback_brings_the_champion_before_back_and_once_more_the_other(fake, run):
+    for content in "ab":
+        run(content)
+        promote()
+    assert roll_back() == Change("1", "2", is_new=True)
+    assert aliases(fake) == {"1": {"champion", "default"}, "2": {"candidate", "previous"}}
+    assert roll_back() == Change("2", "1", is_new=True)
+
+
+def test_rollback_that_was_interrupted_has_rolled_back_and_does_not_go_forth_again(fake, run):
+    for content in "ab":
+        run(content)
+        promote()
+
+    def interrupted_after_one(*arguments, kept=fake._MergeVersionAliases):
+        fake.refuse("MergeVersionAliases", grpc.StatusCode.PERMISSION_DENIED, "no more")
+        return kept(*arguments)
+
+    fake._MergeVersionAliases = interrupted_after_one
+    with pytest.raises(ServiceError, match="no more"):
+        roll_back()
+    assert aliases(fake)["1"] == {"champion", "default", "previous"}
+    with pytest.raises(ServiceError, match="nothing was promoted over it"):
+        roll_back()
+
+
+def test_version_that_is_not_there_is_told_with_those_that_are(fake, run):
+    with pytest.raises(ServiceError, match="has no version candidate; it has none"):
+        promote()
+    run("a")
+    with pytest.raises(ServiceError, match=r"has no version 7; it has 1 \(candidate, default\)"):
+        promote(version="7")
+    with pytest.raises(ServiceError, match="nothing was promoted over it"):
+        roll_back()
+
+
+@pytest.mark.parametrize("act", [promote, roll_back])
+def test_busy_registry_is_asked_again_and_refused_permission_told(fake, run, act):
+    for content in "ab":
+        run(content)
+        promote()
+    run("c")
+    fake.refuse("MergeVersionAliases", grpc.StatusCode.UNAVAILABLE, times=2)
+    fake.refuse("ListModelVersions", grpc.StatusCode.RESOURCE_EXHAUSTED, times=2)
+    assert act().is_new
+    fake.refuse("ListModelVersions", grpc.StatusCode.PERMISSION_DENIED, "denied")
+    with pytest.raises(ServiceError, match=r"(promote|roll back): denied\nyou need roles/aiplatform.user"):
+        act()
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(cli.main, [*arguments, "--config", str(golden_job.EXAMPLE)])
+
+
+def test_commands_promote_and_roll_back_and_say_what_they_did(fake, run):
+    for content in "ab":
+        run(content)
+        assert invoke("promote").exit_code == 0
+    assert invoke("promote", "--version", "2").stdout == (
+        "version 2 was the champion already; the one before: version 1\n"
+    )
+    assert invoke("rollback").stdout == "version 1 is the champion; the one before: version 2\n"
+    failed = invoke("promote", "--version", "9")
+    assert failed.exit_code == 1 and "has no version 9" in failed.stderr
+
+
+@pytest.mark.parametrize("missing", ["vertex.project=null", "vertex.registry.model=null"])
+@pytest.mark.parametrize("command", ["promote", "rollback"])
+def test_commands_without_a_model_end_with_code_2_and_the_field(fake, missing, command):
+    done = invoke(command, "--set", missing)
+    assert done.exit_code == 2
+    assert f"{missing.replace('=', ' = ')}: must be given" in done.stderr
+    assert fake.calls == []
+
+
+def test_credentials_are_in_no_log_no_request_and_no_description(fake, run, monkeypatch, caplog):
+    credentials = google.auth.credentials.Credentials
+    secret = type("Secret", (credentials,), {"refresh": lambda self, request: setattr(self, "token", "s3cr3t")})()
+    secret.token = "s3cr3t"
+    monkeypatch.setattr(google.auth, "default", lambda *_, **__: (secret, "my-project"))
+    with caplog.at_level(logging.DEBUG):
+        run()
+        promote()
+    assert "s3cr3t" not in caplog.text
+    assert "s3cr3t" not in str(fake.calls)
+
+
+@pytest.mark.parametrize("pushed", [True, False])
+def test_figures_of_each_run_are_in_its_experiment_once(fake, run, pushed):
+    for _ in range(2):
+        run(pushed=pushed, overrides=("vertex.experiment=nightly",))
+    contexts = f"{PLACE}/metadataStores/default/contexts"
+    name = f"{contexts}/nightly-simclr-1-metrics"
+    assert set(fake.children) == {(f"{contexts}/nightly", name)}
+    made = fake.contexts[name]
+    assert (made.schema_title, made.display_name) == ("system.ExperimentRun", "simclr-1-metrics")
+    assert dict(made.metadata["_metrics"]) == {
+        "finetune_0.1_top1": 0.391, "finetune_0.1_top5": 0.88, "finetune_0.01_top1": 0.2, "finetune_0.01_top5": 0.7,
+        "supervised_1_top1": 0.3, "supervised_1_top5": 0.7,
+    }  # fmt: skip
+    assert dict(made.metadata["_params"]) == {"commit": "0123abcd", "pushed": "false", "images_unlabeled": 1000.0}
+
+
+def test_figures_can_be_read_by_the_sdk(fake, run):
+    run(overrides=("vertex.experiment=nightly",))
+    read = aiplatform.ExperimentRun("simclr-1-metrics", "nightly", project="my-project", location="us-central1")
+    assert read.get_metrics()["finetune_0.1_top1"] == 0.391
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("method", ["CreateContext", "AddContextChildren"])
+def test_busy_experiment_is_asked_again(fake, run, method, after):
+    fake.refuse(method, grpc.StatusCode.UNAVAILABLE, after=after, times=2)
+    run(overrides=("vertex.experiment=nightly",))
+    assert len(set(fake.children)) == 1 and len(fake.versions[MODEL]) == 1
