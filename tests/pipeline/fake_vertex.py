@@ -3,6 +3,7 @@
 It proves what the clients send and how they take answers; it does not prove what Google accepts.
 """
 
+import copy
 import datetime
 import re
 import zoneinfo
@@ -92,7 +93,8 @@ class FakeVertex(Models):
             self._foresee(schedule)
 
     def answer(self, method: str, request: Any) -> Any:
-        self.calls.append((method, request))
+        # As it came: the answers below are made of the request's own parts, and change them.
+        self.calls.append((method, _copy(request)))
         refusal, after = self._refusals[method].pop(0) if self._refusals.get(method) else (None, False)
         if refusal and not after:
             raise refusal
@@ -282,6 +284,8 @@ def _handler(fake: FakeVertex, method: str, request_type: Any) -> grpc.RpcMethod
 
 
 def _copy(message: Any) -> Any:
+    if not hasattr(type(message), "deserialize"):
+        return copy.deepcopy(message)
     return type(message).deserialize(type(message).serialize(message))
 
 

@@ -13,6 +13,7 @@ import pytest
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import aiplatform_v1
 
+from components.vertex_push import experiment
 from components.vertex_push.registry import Registry
 from pipeline.config import PipelineConfig, load_config
 from pipeline.runners import kubeflow, vertex, vertex_registry, vertex_schedules
@@ -25,6 +26,13 @@ OVERRIDES = (
     "vertex.experiment=simclr-nightly",
     "vertex.failure_policy=fast",
 )
+
+# As much of a report's metrics.json as an experiment takes.
+METRICS = {
+    "rows": [{"arm": "finetune", "label_fraction": 0.1, "top1": 0.391, "top5": None}],
+    "ingest": {"unlabeled": {"read": 1010, "kept": 1000}},
+    "pushed": "gs://my-bucket/runs/pushed/1",
+}
 
 
 def config(*overrides: str) -> PipelineConfig:
@@ -59,6 +67,7 @@ def sent() -> list[dict[str, Any]]:
         vertex_schedules.schedule(config(), "0 3 * * 1", "unused", timezone="Europe/Berlin")
         vertex_schedules.schedule(config(), "30 4 * * *", "unused")
         vertex_schedules.unschedule(config())
+        experiment.log_metrics(config(*OVERRIDES).vertex.target, METRICS, commit="0123abcd", run="simclr-1")
         for number in "12":
             registry = Registry(config(*OVERRIDES).vertex.target)
             registry.upload(pushed_version(number), fingerprint=number * 64)
