@@ -36,8 +36,10 @@ class Quota:
 
 def nodes(config: PipelineConfig) -> Counter[str]:
     """How many nodes of each kind the pipeline has, the exit handler among them."""
-    fractions = len(config.fractions)
-    return Counter(ingest=2, check=8, transform=3, pretrain=1, classify=2 * fractions, evaluate=2, publish=3)
+    publish = 3 if config.vertex.target is None else 4
+    return Counter(
+        ingest=2, check=8, transform=3, pretrain=1, classify=2 * len(config.fractions), evaluate=2, publish=publish
+    )
 
 
 def phases(config: PipelineConfig) -> tuple[Counter[str], ...]:
