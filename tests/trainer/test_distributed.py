@@ -49,10 +49,9 @@ def test_step_on_replicas_equals_one_replica_in_loss_gradients_and_weights(mirro
     assert_same(mirrored[n_replicas]["step"], mirrored["1"]["step"], rtol=1e-10, atol=1e-12)
 
 
-@pytest.mark.parametrize("n_replicas", ["2", "8"])
-def test_pretrainings_own_step_on_replicas_equals_one_replica(mirrored, n_replicas):
+def test_pretrainings_own_step_on_replicas_equals_one_replica(mirrored):
     # The views are float32, made by XLA on one replica and op by op on several, so they differ by a rounding.
-    assert_same(mirrored[n_replicas]["pretraining"], mirrored["1"]["pretraining"], rtol=1e-4, atol=1e-6)
+    assert_same(mirrored["2"]["pretraining"], mirrored["1"]["pretraining"], rtol=1e-4, atol=1e-6)
 
 
 def test_step_on_replicas_moving_statistics_are_those_of_the_global_batch(mirrored):
