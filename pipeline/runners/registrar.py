@@ -12,7 +12,6 @@ from components.vertex_push.settings import Target
 from pipeline.code_version import code_version
 
 _ROOT = Path(__file__).resolve().parents[2]
-
 _UNKNOWN = "unknown"
 
 

@@ -26,20 +26,6 @@ BUSY = (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE, grpc.St
 PLACE = "projects/my-project/locations/us-central1"
 
 
-@pytest.fixture
-def fake(monkeypatch):
-    with golden_requests.vertex_ai(monkeypatch) as served:
-        yield served
-
-
-@pytest.fixture
-def waits(monkeypatch):
-    """The seconds that would have been waited."""
-    taken = []
-    monkeypatch.setattr("time.sleep", taken.append)
-    return taken
-
-
 def submit(*overrides, **arguments):
     return vertex.submit(golden_requests.config(*overrides), "unused", **arguments)
 

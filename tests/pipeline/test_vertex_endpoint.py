@@ -15,18 +15,7 @@ SERVED = ("vertex.registry.model=simclr", "vertex.registry.endpoint=photos")
 METHODS = ["CreateEndpoint", "GetEndpoint", "DeployModel", "UpdateEndpoint", "UndeployModel"]
 
 
-@pytest.fixture
-def fake(monkeypatch):
-    with golden_requests.vertex_ai(monkeypatch) as served:
-        yield served
-
-
-@pytest.fixture(autouse=True)
-def waits(monkeypatch):
-    """The seconds that would have been waited."""
-    taken = []
-    monkeypatch.setattr("time.sleep", taken.append)
-    return taken
+pytestmark = pytest.mark.usefixtures("waits")
 
 
 @pytest.fixture

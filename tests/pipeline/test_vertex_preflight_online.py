@@ -29,14 +29,6 @@ def fake(monkeypatch):
         yield served
 
 
-@pytest.fixture
-def waits(monkeypatch):
-    """The seconds that would have been waited."""
-    taken = []
-    monkeypatch.setattr("time.sleep", taken.append)
-    return taken
-
-
 def inspect(*overrides):
     return vertex_preflight.inspect(load_config(str(golden_job.EXAMPLE), overrides))
 

@@ -25,18 +25,7 @@ PLACE = "projects/my-project/locations/us-central1"
 MODEL = f"{PLACE}/models/simclr"
 
 
-@pytest.fixture
-def fake(monkeypatch):
-    with golden_requests.vertex_ai(monkeypatch) as served:
-        yield served
-
-
-@pytest.fixture(autouse=True)
-def waits(monkeypatch):
-    """The seconds that would have been waited."""
-    taken = []
-    monkeypatch.setattr("time.sleep", taken.append)
-    return taken
+pytestmark = pytest.mark.usefixtures("waits")
 
 
 @pytest.fixture

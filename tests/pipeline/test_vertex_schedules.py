@@ -18,12 +18,6 @@ from trainer.config import ConfigError
 DAY = datetime.timedelta(days=1)
 
 
-@pytest.fixture
-def fake(monkeypatch):
-    with golden_requests.vertex_ai(monkeypatch) as served:
-        yield served
-
-
 def schedule(cron="0 3 * * *", *overrides, **arguments):
     return vertex_schedules.schedule(golden_requests.config(*overrides), cron, "unused", **arguments)
 
