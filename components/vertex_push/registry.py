@@ -50,6 +50,17 @@ class Registry:
         except exceptions.NotFound:
             return []
 
+    def version(self, wanted: str) -> Model:
+        """Finds a version.
+
+        Args:
+            wanted: its number or alias.
+
+        Raises:
+            ServiceError: there is no such version.
+        """
+        return self._named(self.versions(), wanted)
+
     def upload(self, wanted: Model, *, fingerprint: str) -> tuple[Model, bool]:
         """Registers a model as the candidate, unless a version of this fingerprint is there.
 
@@ -87,12 +98,7 @@ class Registry:
             ServiceError: there is no such version.
         """
         versions = self.versions()
-        new = next((item for item in versions if wanted in (item.version_id, *item.version_aliases)), None)
-        if new is None:
-            known = ", ".join(f"{version.version_id} ({', '.join(version.version_aliases)})" for version in versions)
-            raise ServiceError(
-                f"{self._target.model_name} has no version {wanted}; it has {known or 'none'}: give one of these"
-            )
+        new = self._named(versions, wanted)
         old = _holder(versions, CHAMPION)
         if old is not None and old.version_id == new.version_id:
             previous = _holder(versions, PREVIOUS)
@@ -123,6 +129,15 @@ class Registry:
     def aliases(self) -> dict[str, str]:
         """The number of the version that each alias stands at."""
         return {alias: version.version_id for version in self.versions() for alias in version.version_aliases}
+
+    def _named(self, versions: list[Model], wanted: str) -> Model:
+        for version in versions:
+            if wanted in (version.version_id, *version.version_aliases):
+                return version
+        known = ", ".join(f"{version.version_id} ({', '.join(version.version_aliases)})" for version in versions)
+        raise ServiceError(
+            f"{self._target.model_name} has no version {wanted}; it has {known or 'none'}: give one of these"
+        )
 
     def _find(self, fingerprint: str) -> Model | None:
         line = f"{_FINGERPRINT}{fingerprint}"
