@@ -163,6 +163,12 @@ def test_served_classifier_gives_what_the_model_gives_on_encoded_bytes(served_cl
     np.testing.assert_allclose(embedded["embedding"], h, atol=1e-5)
 
 
+def test_served_classifier_takes_one_input_so_that_files_can_be_sent_without_its_name(served_classifier):
+    # As Vertex AI's batch prediction sends them: TensorFlow Serving knows an input without a name only where one is.
+    _, inputs = served_classifier.signatures["serving_default"].structured_input_signature
+    assert {name: spec.dtype for name, spec in inputs.items()} == {"image_bytes": tf.string}
+
+
 def test_served_classifier_single_images_equal_the_batch(served_classifier):
     classify = served_classifier.signatures["serving_default"]
     together = classify(image_bytes=tf.constant(ENCODED))["probabilities"]
