@@ -34,6 +34,8 @@ submit_arguments = $(compile_arguments) $(if $(RUN_KEY),--run-key "$(RUN_KEY)") 
 	$(if $(RUNNER),--runner "$(RUNNER)") $(if $(HOST),--host "$(HOST)") $(if $(NO_PREFLIGHT),--no-preflight)
 schedule_arguments = $(compile_arguments) --cron "$(CRON)" $(if $(TIMEZONE),--timezone "$(TIMEZONE)") \
 	$(if $(NAME),--name "$(NAME)") $(if $(NO_PREFLIGHT),--no-preflight)
+embeddings_arguments = $(config_arguments) --images "$(IMAGES)" --output "$(OUTPUT)" \
+	$(if $(VERSION),--version "$(VERSION)") $(if $(WAIT),--wait)
 tpu_arguments = $(foreach target,$(TARGETS),--target "$(target)") $(foreach precision,$(PRECISION),--precision "$(precision)") \
 	$(if $(PRESET),--preset "$(PRESET)") $(if $(BATCH),--batch "$(BATCH)") $(if $(MISSING_KERNEL),--missing-kernel)
 bench_arguments = $(foreach section,$(ONLY),--only "$(section)") $(if $(ROUNDS),--rounds "$(ROUNDS)")
@@ -81,6 +83,10 @@ promote: $(READY)  ## make a registered version the champion: CONFIG= [VERSION=c
 .PHONY: rollback
 rollback: $(READY)  ## make the champion before this one the champion again: CONFIG= [SET=]
 	@$(PYTHON) -m pipeline rollback $(config_arguments)
+
+.PHONY: embeddings
+embeddings: $(READY)  ## h of a folder of images by a registered version, on Vertex AI: CONFIG= IMAGES=gs:// OUTPUT=gs:// [VERSION=champion|number SET= WAIT=1]
+	@$(PYTHON) -m pipeline embeddings $(embeddings_arguments)
 
 .PHONY: test
 test: $(READY) lint  ## lint and all tests, the browser's too

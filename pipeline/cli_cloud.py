@@ -1,4 +1,4 @@
-"""The commands of the cloud: compile, preflight, submit, schedules, promotion."""
+"""The commands of the cloud: compile, preflight, submit, schedules, promotion, embeddings."""
 
 import contextlib
 import logging
@@ -193,6 +193,31 @@ def rollback(config_path: str | None, overrides: tuple[str, ...]) -> None:
         _tell(vertex_registry.roll_back(config.vertex))
 
 
+@click.command()
+@_configured
+@click.option("--images", metavar="GS", required=True, help="Folder of images on gs://.")
+@click.option("--output", metavar="GS", required=True, help="Folder on gs:// in which the embeddings get their own.")
+@click.option("--version", default="champion", show_default=True, help="Number or alias of the version.")
+@click.option("--wait", is_flag=True, help="Follow the job to its end.")
+def embeddings(
+    config_path: str | None, overrides: tuple[str, ...], images: str, output: str, version: str, *, wait: bool
+) -> None:
+    """Embed a folder of images with a version of the registered model, on Vertex AI.
+
+    The same version, images and output begin one job, however often they are given, unless it has failed.
+    """
+    with _failures_in_words():
+        config = load_config(config_path, overrides)
+        from pipeline.runners import vertex_batch
+
+        job = vertex_batch.embed(config.vertex, images, output, version=version)
+        job_id = job.name.rpartition("/")[2]
+        begun = "begun" if job.is_new else f"begun before, {job.state}; nothing was sent"
+        click.echo(f"version {job.version} embeds {job.n_images} images: job {job_id}, {begun}\n{job.link}")
+        if wait:
+            click.echo(f"embeddings: {vertex_batch.follow(config.vertex, job.name, say=click.echo)}")
+
+
 def _stop_at_errors(config: PipelineConfig, *, is_checked: bool) -> None:
     """Prints what preflight has against a run, and its rough cost; ends the process at an error."""
     if not is_checked:
@@ -269,4 +294,4 @@ def _quieten() -> None:
     logging.getLogger("absl").setLevel(logging.ERROR)
 
 
-COMMANDS = (compile_, preflight, submit, schedule, unschedule, schedules, promote, rollback)
+COMMANDS = (compile_, preflight, submit, schedule, unschedule, schedules, promote, rollback, embeddings)

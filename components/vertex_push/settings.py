@@ -23,9 +23,9 @@ class RegistryConfig(Settings):
     canary_percent: Annotated[int, Field(ge=0, le=100)] = Field(
         10, description="share of the endpoint's traffic for a new version; the champion keeps the rest"
     )
-    machine_type: str = Field("n1-standard-2", description="that serves a version")
-    min_replicas: Count = Field(1, description="machines of a version that are always there")
-    max_replicas: Count = Field(1, description="machines of a version under load")
+    machine_type: str = Field("n1-standard-2", description="that serves a version, or embeds a folder with it")
+    min_replicas: Count = Field(1, description="machines of a version that are always there, or that begin a folder")
+    max_replicas: Count = Field(1, description="machines of a version under load, or with much of a folder to do")
 
     @model_validator(mode="after")
     def _endpoint_can_serve(self) -> "RegistryConfig":

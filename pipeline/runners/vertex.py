@@ -14,9 +14,8 @@ from google.cloud import aiplatform, aiplatform_v1
 from pipeline.cloud import VertexConfig
 from pipeline.config import PipelineConfig
 from pipeline.runners import kubeflow
-from pipeline.runners.vertex_calls import CALL, RETRY, ServiceError, explained
+from pipeline.runners.vertex_calls import CALL, CONSOLE, RETRY, ServiceError, explained
 
-_CONSOLE = "https://console.cloud.google.com/vertex-ai/locations"
 _DIGEST_LENGTH = 16
 
 
@@ -116,7 +115,7 @@ def job_id(compiled: Path, run_key: str = "") -> str:
 
 def link(vertex: VertexConfig, job_id: str) -> str:
     """The page of a run in the console."""
-    return f"{_CONSOLE}/{vertex.region}/pipelines/runs/{job_id}?project={vertex.project}"
+    return f"{CONSOLE}/{vertex.region}/pipelines/runs/{job_id}?project={vertex.project}"
 
 
 def parent(vertex: VertexConfig) -> str:

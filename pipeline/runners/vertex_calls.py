@@ -3,10 +3,12 @@
 from contextlib import AbstractContextManager
 
 from components.vertex_push import calls
-from components.vertex_push.calls import CALL, LOGIN, RETRY, ServiceError
+from components.vertex_push.calls import BEGIN, CALL, LOGIN, RETRY, ServiceError
 from pipeline.cloud import VertexConfig
 
-__all__ = ["CALL", "LOGIN", "RETRY", "ServiceError", "explained"]
+__all__ = ["BEGIN", "CALL", "CONSOLE", "LOGIN", "RETRY", "ServiceError", "explained"]
+
+CONSOLE = "https://console.cloud.google.com/vertex-ai/locations"
 
 
 def explained(vertex: VertexConfig, doing: str) -> AbstractContextManager[None]:

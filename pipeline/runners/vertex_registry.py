@@ -20,7 +20,7 @@ def promote(vertex: VertexConfig, version: str) -> Change:
         ServiceError: there is no such version, or Vertex AI refuses or does not answer.
     """
     with explained(vertex, "promote"):
-        target = _target(vertex)
+        target = target_of(vertex)
         return _served(target, Registry(target).promote(version))
 
 
@@ -35,11 +35,19 @@ def roll_back(vertex: VertexConfig) -> Change:
         ServiceError: there is none before, or Vertex AI refuses or does not answer.
     """
     with explained(vertex, "roll back"):
-        target = _target(vertex)
+        target = target_of(vertex)
         return _served(target, Registry(target).roll_back())
 
 
-def _target(vertex: VertexConfig) -> Target:
+def target_of(vertex: VertexConfig) -> Target:
+    """The registry as its calls take it.
+
+    Args:
+        vertex: with `project` and `registry.model`.
+
+    Raises:
+        ConfigError: one of these is missing.
+    """
     if vertex.project is None or vertex.target is None:
         missing = "vertex.project" if vertex.project is None else "vertex.registry.model"
         raise ConfigError(f"{missing} = null: must be given; see infra/vertex.example.yaml")

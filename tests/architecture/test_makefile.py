@@ -105,6 +105,8 @@ def test_arguments_reach_the_command_line_as_they_are_written(clone):
         (["schedules", "CONFIG=c.yaml"], 'schedules --config "c.yaml"'),
         (["promote", "CONFIG=c.yaml", "VERSION=3"], 'promote --config "c.yaml" --version "3"'),
         (["rollback", "CONFIG=c.yaml", "SET=seed=1"], 'rollback --config "c.yaml" --set "seed=1"'),
+        (["embeddings", "CONFIG=c.yaml", "IMAGES=gs://b/my photos", "OUTPUT=gs://b/h", "VERSION=3", "WAIT=1"],
+         'embeddings --config "c.yaml" --images "gs://b/my photos" --output "gs://b/h" --version "3" --wait'),
     ],
 )  # fmt: skip
 def test_targets_of_vertex_ai_hand_on_what_they_are_given(clone, given, command):

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import grpc
+from fake_batch import BatchJobs
 from fake_registry import Models, Refusal, listed, resource_of
 from google.cloud.aiplatform_v1 import types
 from google.protobuf import empty_pb2, json_format
@@ -47,7 +48,7 @@ _SERVICES = Models.SERVICES | {
 }
 
 
-class FakeVertex(Models):
+class FakeVertex(BatchJobs, Models):
     """The state of one project's Vertex AI.
 
     Attributes:
@@ -247,7 +248,7 @@ def serving(monkeypatch: Any) -> Iterator[FakeVertex]:
 
     fake = FakeVertex()
     server = grpc.server(futures.ThreadPoolExecutor(max_workers=2))
-    for service, methods in _SERVICES.items():
+    for service, methods in (_SERVICES | BatchJobs.SERVICES).items():
         handlers = {method: _handler(fake, method, request) for method, request in methods.items()}
         full_name = service if "." in service else f"google.cloud.aiplatform.v1.{service}"
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(full_name, handlers),))

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import fake_storage
 import fake_vertex
 import golden_job
 import google.auth
@@ -16,7 +17,7 @@ from google.cloud import aiplatform_v1
 from components.vertex_push import experiment
 from components.vertex_push.registry import Registry
 from pipeline.config import PipelineConfig, load_config
-from pipeline.runners import kubeflow, vertex, vertex_registry, vertex_schedules
+from pipeline.runners import kubeflow, vertex, vertex_batch, vertex_registry, vertex_schedules
 
 GOLDEN = Path(__file__).with_name("golden_requests.json")
 KEY = "projects/my-project/locations/us-central1/keyRings/r/cryptoKeys/k"
@@ -61,8 +62,11 @@ def pushed_version(number: str) -> aiplatform_v1.Model:
 
 
 def sent() -> list[dict[str, Any]]:
-    """The requests of a submission, a schedule's life, two versions; the golden job's pipeline stands by its name."""
-    with pytest.MonkeyPatch.context() as patch, vertex_ai(patch) as fake:
+    """The requests of a submission, a schedule's life, two versions and the embeddings of one.
+
+    The golden job's pipeline stands by its name.
+    """
+    with pytest.MonkeyPatch.context() as patch, vertex_ai(patch) as fake, fake_storage.serving(patch) as storage:
         vertex.submit(config(*OVERRIDES), "unused", run_key="2026-03-02")
         vertex_schedules.schedule(config(), "0 3 * * 1", "unused", timezone="Europe/Berlin")
         vertex_schedules.schedule(config(), "30 4 * * *", "unused")
@@ -73,6 +77,8 @@ def sent() -> list[dict[str, Any]]:
             registry.upload(pushed_version(number), fingerprint=number * 64)
             vertex_registry.promote(config().vertex, "candidate")
         vertex_registry.roll_back(config(*OVERRIDES, "vertex.registry.endpoint=photos").vertex)
+        storage.put("gs://my-bucket/photos/1.jpg", "gs://my-bucket/photos/2.png")
+        vertex_batch.embed(config(*OVERRIDES).vertex, "gs://my-bucket/photos", "gs://my-bucket/embeddings")
         return [{"method": method, "request": _short(fake_vertex.as_json(request))} for method, request in fake.calls]
 
 

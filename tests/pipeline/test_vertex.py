@@ -18,7 +18,15 @@ from rich.console import Console
 
 from components.vertex_push import calls, endpoint, experiment, pusher, registry
 from pipeline import cli
-from pipeline.runners import kubeflow, vertex, vertex_calls, vertex_follow, vertex_registry, vertex_schedules
+from pipeline.runners import (
+    kubeflow,
+    vertex,
+    vertex_batch,
+    vertex_calls,
+    vertex_follow,
+    vertex_registry,
+    vertex_schedules,
+)
 from pipeline.runners.vertex_calls import ServiceError
 
 ACCOUNT = "pipeline@my-project.iam.gserviceaccount.com"
@@ -163,7 +171,7 @@ def test_credentials_are_not_looked_for_at_import(monkeypatch):
         raise AssertionError("credentials were looked for")
 
     monkeypatch.setattr(google.auth, "default", looked)
-    ours = (vertex, vertex_calls, vertex_follow, vertex_registry, vertex_schedules)
+    ours = (vertex, vertex_batch, vertex_calls, vertex_follow, vertex_registry, vertex_schedules)
     for module in (*ours, calls, endpoint, experiment, pusher, registry):
         runpy.run_path(module.__file__)
 
