@@ -1,4 +1,4 @@
-"""Tiny SavedModels with a known number of mistakes, and test images for them."""
+"""Tiny SavedModels with a known number of mistakes, and test images for them, in local folders or on gs://."""
 
 import json
 
@@ -30,15 +30,17 @@ class Guesser(tf.Module):
 def save_model(directory, *, mistakes, classes=CLASSES):
     module = Guesser(mistakes=mistakes)
     tf.saved_model.save(module, str(directory), signatures={"serving_default": module.serve})
-    extra = directory / "assets.extra"
-    extra.mkdir()
-    (extra / "classes.json").write_text(json.dumps(classes))
+    extra = tf.io.gfile.join(str(directory), "assets.extra")
+    tf.io.gfile.makedirs(extra)
+    with tf.io.gfile.GFile(tf.io.gfile.join(extra, "classes.json"), "w") as file:
+        file.write(json.dumps(classes))
     return str(directory)
 
 
 def write_test_split(directory, n_images=N_IMAGES):
-    directory.mkdir(parents=True)
-    with tf.io.TFRecordWriter(str(directory / "data_tfrecord-00000-of-00001.gz"), "GZIP") as writer:
+    path = tf.io.gfile.join(str(directory), "data_tfrecord-00000-of-00001.gz")
+    tf.io.gfile.makedirs(str(directory))
+    with tf.io.TFRecordWriter(path, "GZIP") as writer:
         for rank in range(n_images):
             example = tf.train.Example()
             example.features.feature["image_bytes"].bytes_list.value.append(image(rank % len(CLASSES), rank))
