@@ -4,6 +4,9 @@ import json
 import sys
 from typing import Any
 
+_IDENTITY = {"seed": 1}
+_TRAINING_TIMEOUT_S = 30
+
 
 def ingest(root: str) -> dict[str, Any]:
     """ImageExampleGen's executor from `root`/images to `root`/ingested."""
@@ -46,6 +49,123 @@ def reread(root: str) -> dict[str, list[str]]:
             | beam.io.WriteToTFRecord(f"{root}/by_beam/records", file_name_suffix=".gz", num_shards=1)
         )
     return {"ingested": labels(ingested), "by_beam": labels(f"{root}/by_beam/*.gz", "GZIP")}
+
+
+def kill(root: str) -> dict[str, Any]:
+    """Trains with checkpoints in `root`/checkpoints after each step; the process is killed before the seventh."""
+    import multiprocessing
+    import os
+    import signal
+
+    import killed_training
+    import tensorflow as tf
+
+    def die_at_six(number: int) -> None:
+        if number == 6:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    # Forked after TensorFlow's import, which takes seconds, and before it runs anything, which no fork survives.
+    training = multiprocessing.get_context("fork").Process(
+        target=killed_training.run,
+        args=[f"{root}/checkpoints"],
+        kwargs={"batch_hook": die_at_six, "every_steps": 1, "identity": _IDENTITY},
+    )
+    training.start()
+    training.join(_TRAINING_TIMEOUT_S)
+    training.terminate()
+    return {"exit_code": training.exitcode, "left": sorted(tf.io.gfile.listdir(f"{root}/checkpoints"))}
+
+
+def resume(root: str) -> dict[str, int]:
+    """Goes on with that training, and compares it with one that was never killed."""
+    import killed_training
+
+    batches: list[int] = []
+    resumed = killed_training.run(
+        f"{root}/checkpoints", batch_hook=batches.append, identity=_IDENTITY, log_dir=f"{root}/logs"
+    )
+    killed_training.assert_same_training(resumed, killed_training.run())
+    return {"first_batch": batches[0], "last_step": resumed[1].rows[-1]["step"]}
+
+
+def export_and_load(root: str) -> dict[str, Any]:
+    """Exports a classifier to `root`/model, and compares what is read back with the network itself."""
+    import numpy as np
+    import tensorflow as tf
+
+    from trainer import export, heads, resnet
+    from trainer.config import EncoderConfig
+
+    config, classes = EncoderConfig(stage_blocks=(1,), width=4), ["cat", "frog", "ship"]
+    model = heads.classifier_on(resnet.build_encoder(config, size_px=8, seed=3), n_classes=len(classes))
+    for variable in model.weights:
+        variable.assign_add(tf.random.stateless_uniform(variable.shape, [0, 1], 0.01, 0.5))
+    served = export.ServedClassifier(model, export.folder_preprocessing(size_px=8), classes=classes)
+    path = f"{root}/model"
+    export.save_served(served, path)
+    export.save_classes(classes, path)
+    export.save_classifier(model, path, encoder=config, classes=classes)
+
+    images = tf.stack([tf.io.encode_png(tf.fill([6, 5, 3], tf.constant(shade, tf.uint8))) for shade in (40, 200)])
+    expected = served.classify(images)["probabilities"]
+    loaded = tf.saved_model.load(path).signatures["serving_default"](image_bytes=images)
+    np.testing.assert_allclose(loaded["probabilities"], expected, atol=1e-6)
+    again, _, names = export.load_classifier(path)
+    for variable, saved in zip(again.weights, model.weights, strict=True):
+        np.testing.assert_array_equal(variable, saved)
+    return {"classes": list(names), "probabilities": expected.numpy().tolist()}
+
+
+def push(root: str) -> dict[str, Any]:
+    """Pushes a model, pushes it again, breaks off a push of a better one, and repeats that push."""
+    import contextlib
+    import dataclasses
+    from unittest import mock
+
+    from push_saved_models import save_model, write_test_split
+
+    from components.push import publishing
+    from components.push.decision import push_model
+    from components.push.fingerprint import fingerprint
+    from components.push.versions import VersionedDirectory
+
+    first, better = (save_model(f"{root}/models/{mistakes}", mistakes=mistakes) for mistakes in (5, 2))
+    split, directory = write_test_split(f"{root}/Split-test"), VersionedDirectory(f"{root}/pushed")
+    copy = publishing.fileio.copy
+
+    def break_at_the_model_file(source: str, target: str) -> None:
+        if source.endswith("saved_model.pb"):
+            raise ConnectionError("gone")
+        copy(source, target)
+
+    def pushed(model: str) -> dict[str, Any]:
+        return dataclasses.asdict(
+            push_model(model, blessed=True, test_split_uri=split, destination=directory.path, max_regression=0.0)
+        )
+
+    decisions = [pushed(first), pushed(first)]
+    breaking = mock.patch.object(publishing.fileio, "copy", break_at_the_model_file)
+    with breaking, contextlib.suppress(ConnectionError):
+        pushed(better)
+    after_the_break = {
+        "versions": directory.versions(),
+        "champion": directory.champion(),
+        "found": directory.find(fingerprint(better)),
+    }
+    return {"decisions": [*decisions, pushed(better)], "after_the_break": after_the_break}
+
+
+def summarise(root: str) -> None:
+    """Writes what became of a run to `root`/summaries."""
+    from components.run_summary.component import RunSummary_Executor
+
+    status = {"state": "SUCCEEDED", "pipelineJobResourceName": "projects/1/locations/mars/pipelineJobs/simclr-1"}
+    properties = {
+        "final_status": json.dumps(status),
+        "destination": f"{root}/summaries",
+        "configuration": "seed: 1\n",
+    }
+    RunSummary_Executor().Do({}, {}, properties)
 
 
 if __name__ == "__main__":
