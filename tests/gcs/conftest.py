@@ -46,7 +46,7 @@ class ObjectStore:
         """Reads an object."""
         return self.client.bucket(bucket).blob(name).download_as_bytes()
 
-    def run(self, root: str, *names: str) -> dict[str, Any]:
+    def run(self, root: str, *names: str, timeout_s: int = _TIMEOUT_S) -> dict[str, Any]:
         """Calls functions of `gcs_programs` in one process, which asks only Google for anything.
 
         Returns:
@@ -58,7 +58,7 @@ class ObjectStore:
             cwd=_ROOT,
             capture_output=True,
             text=True,
-            timeout=_TIMEOUT_S,
+            timeout=timeout_s,
             check=False,
         )
         assert done.returncode == 0, done.stderr

@@ -168,5 +168,46 @@ def summarise(root: str) -> None:
     RunSummary_Executor().Do({}, {}, properties)
 
 
+def run_pipeline(root: str) -> None:
+    """The whole pipeline, tiny, by TFX's own LocalDagRunner: all but its metadata is below `root`."""
+    import tempfile
+
+    from tfx.orchestration import metadata
+    from tfx.orchestration.local.local_dag_runner import LocalDagRunner
+
+    from pipeline.config import load_config
+    from pipeline.pipeline import Locations, create_pipeline
+    from pipeline.runners.beam_processes import beam_pipeline_args
+
+    stage = ["batch_size=8", "steps=2"]
+    config = load_config(
+        overrides=[
+            f"data.unlabeled={root}/unlabeled",
+            f"data.labeled={root}/labeled",
+            "data.holdout_fraction=0.4",
+            "fractions=[1]",
+            "pretrain.encoder.stage_blocks=[1]",
+            "pretrain.encoder.width=4",
+            "pretrain.head.output_dim=8",
+            "pretrain.augment.jitter_strength=0",
+            "pretrain.augment.grayscale_probability=0",
+            "pretrain.batch_size=8",
+            "pretrain.epochs=2",
+            "probe.inverse_regularization=[0.1, 1.0]",
+            *(f"{name}.{setting}" for name in ("finetune", "supervised") for setting in stage),
+            "gate.min_top1=0",
+        ]
+    )
+    folders = {name: f"{root}/{name}" for name in ("artifacts", "checkpoints", "pushed")}
+    with tempfile.TemporaryDirectory() as local:
+        pipeline = create_pipeline(
+            config,
+            Locations(**folders),
+            beam_pipeline_args=beam_pipeline_args(config.beam.workers),
+            metadata_connection_config=metadata.sqlite_metadata_connection_config(f"{local}/metadata.sqlite"),
+        )
+        LocalDagRunner().run(pipeline)
+
+
 if __name__ == "__main__":
     sys.stdout.write(json.dumps({name: globals()[name](sys.argv[1]) for name in sys.argv[2:]}) + "\n")
