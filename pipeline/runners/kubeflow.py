@@ -16,7 +16,7 @@ from tfx.components import Trainer
 from tfx.dsl.components.base.base_beam_component import BaseBeamComponent
 from tfx.dsl.components.base.base_node import BaseNode
 from tfx.orchestration.kubeflow.decorators import FinalStatusStr
-from tfx.v1.orchestration import experimental
+from tfx.orchestration.kubeflow.v2.kubeflow_v2_dag_runner import KubeflowV2DagRunner, KubeflowV2DagRunnerConfig
 
 from components.run_summary.component import RunSummary
 from pipeline.cloud import NodeConfig
@@ -172,8 +172,8 @@ def _compile(
             node.with_beam_pipeline_args(_beam_args(config, node.id))
     names = [node.id for node in pipeline.components] + [RunSummary.__name__]
     images = {name: _node(config, name).image or config.vertex.image for name in names}
-    runner = experimental.KubeflowV2DagRunner(
-        experimental.KubeflowV2DagRunnerConfig(
+    runner = KubeflowV2DagRunner(
+        KubeflowV2DagRunnerConfig(
             default_image={**images, _DEFAULT_IMAGE: config.vertex.image}, use_pipeline_spec_2_1=True
         )
     )

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from tfx.v1.orchestration import experimental
+from tfx.orchestration.kubeflow.v2.kubeflow_v2_dag_runner import KubeflowV2DagRunner, KubeflowV2DagRunnerConfig
 
 from pipeline import pipeline as subject
 from pipeline.config import load_config
@@ -85,8 +85,8 @@ def test_node_that_runs_our_code_has_its_version_in_the_cache_key(monkeypatch, n
 
 
 def test_kubeflow_v2_compiles_the_same_graph(tmp_path):
-    config = experimental.KubeflowV2DagRunnerConfig(default_image="image", use_pipeline_spec_2_1=True)
-    runner = experimental.KubeflowV2DagRunner(config, output_dir=str(tmp_path), output_filename="pipeline.json")
+    config = KubeflowV2DagRunnerConfig(default_image="image", use_pipeline_spec_2_1=True)
+    runner = KubeflowV2DagRunner(config, output_dir=str(tmp_path), output_filename="pipeline.json")
     pipeline = build()
     runner.run(pipeline, write_out=True)
     compiled = json.loads((tmp_path / "pipeline.json").read_text())

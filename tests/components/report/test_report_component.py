@@ -3,19 +3,22 @@ from pathlib import Path
 
 import pytest
 from report_artifacts import write_sources
-from tfx import v1 as tfx
+from tfx.dsl.components.common.importer import Importer
 from tfx.orchestration import metadata
+from tfx.orchestration.kubeflow.v2.kubeflow_v2_dag_runner import KubeflowV2DagRunner, KubeflowV2DagRunnerConfig
+from tfx.orchestration.local.local_dag_runner import LocalDagRunner
+from tfx.orchestration.pipeline import Pipeline
 from tfx.types import standard_artifacts
 
 from components.artifacts import IngestSummary, LabelFractions, ProbeResults
 from components.report.component import Report
 
 
-def _pipeline(root: Path, sources, *, with_pushed_model: bool = True) -> tfx.dsl.Pipeline:
+def _pipeline(root: Path, sources, *, with_pushed_model: bool = True) -> Pipeline:
     nodes = []
 
     def imported(name, uri, artifact_type):
-        node = tfx.dsl.Importer(source_uri=uri, artifact_type=artifact_type).with_id(name)
+        node = Importer(source_uri=uri, artifact_type=artifact_type).with_id(name)
         nodes.append(node)
         return node.outputs["result"]
 
@@ -37,7 +40,7 @@ def _pipeline(root: Path, sources, *, with_pushed_model: bool = True) -> tfx.dsl
         run_record=sources.run_record,
         code_version=sources.code_version,
     )
-    return tfx.dsl.Pipeline(
+    return Pipeline(
         pipeline_name="report",
         pipeline_root=str(root / "pipeline"),
         components=[*nodes, report],
@@ -49,7 +52,7 @@ def _pipeline(root: Path, sources, *, with_pushed_model: bool = True) -> tfx.dsl
 def test_local_pipeline_writes_page_and_numbers(tmp_path, fractions):
     sources = write_sources(tmp_path, n_test=20, fractions=fractions)
 
-    tfx.orchestration.LocalDagRunner().run(_pipeline(tmp_path, sources))
+    LocalDagRunner().run(_pipeline(tmp_path, sources))
 
     (page,) = tmp_path.glob("pipeline/Report/report/*/report.html")
     rows = json.loads(page.with_name("metrics.json").read_text())["rows"]
@@ -63,10 +66,8 @@ def test_local_pipeline_writes_page_and_numbers(tmp_path, fractions):
 
 def test_kubeflow_pipeline_has_an_input_for_each_run(tmp_path):
     sources = write_sources(tmp_path, n_test=10)
-    runner = tfx.orchestration.experimental.KubeflowV2DagRunner(
-        config=tfx.orchestration.experimental.KubeflowV2DagRunnerConfig(
-            default_image="image", use_pipeline_spec_2_1=True
-        ),
+    runner = KubeflowV2DagRunner(
+        config=KubeflowV2DagRunnerConfig(default_image="image", use_pipeline_spec_2_1=True),
         output_dir=str(tmp_path),
         output_filename="pipeline.json",
     )

@@ -9,10 +9,10 @@ from tfx.components import CsvExampleGen
 from tfx.dsl.components.common.importer import Importer
 from tfx.dsl.experimental.conditionals.conditional import Cond
 from tfx.extensions.google_cloud_ai_platform.trainer.component import Trainer as VertexTrainer
+from tfx.orchestration.kubeflow.v2.kubeflow_v2_dag_runner import KubeflowV2DagRunner, KubeflowV2DagRunnerConfig
 from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import trainer_pb2
 from tfx.types import standard_artifacts
-from tfx.v1.orchestration import experimental
 
 from pipeline.runners.rehearsal.images import Image, Images
 from pipeline.runners.rehearsal.run import rehearse
@@ -57,8 +57,8 @@ def _compile(folder: Path, images: Path) -> Path:
         read = rehearsed_components.Read(note=write.outputs["note"])
     with Cond(span > 3):
         not_read = rehearsed_components.Read(note=write.outputs["note"]).with_id("NotRead")
-    config = experimental.KubeflowV2DagRunnerConfig(default_image="image", use_pipeline_spec_2_1=True)
-    runner = experimental.KubeflowV2DagRunner(config, output_dir=str(folder), output_filename="job.json")
+    config = KubeflowV2DagRunnerConfig(default_image="image", use_pipeline_spec_2_1=True)
+    runner = KubeflowV2DagRunner(config, output_dir=str(folder), output_filename="job.json")
     runner.run(
         Pipeline(
             pipeline_name="small",
