@@ -53,8 +53,9 @@ compile: $(READY)  ## the pipeline for Vertex AI (JSON) and Kubeflow (YAML): CON
 	@$(PYTHON) -m pipeline compile $(compile_arguments)
 
 .PHONY: rehearse
-rehearse: $(READY)  ## what Vertex AI would get, compiled and run here without Docker: [CONFIG= SET="field=value ..." OUTPUT= PARALLEL=]
-	@$(PYTHON) -m pipeline rehearse $(compile_arguments) $(if $(PARALLEL),--parallel "$(PARALLEL)")
+rehearse: $(READY)  ## what Vertex AI would get, compiled and run here without Docker: [CONFIG= SET="field=value ..." OUTPUT= PARALLEL= IMAGE="name=python ..."]
+	@$(PYTHON) -m pipeline rehearse $(compile_arguments) $(if $(PARALLEL),--parallel "$(PARALLEL)") \
+		$(foreach image,$(IMAGE),--image "$(image)")
 
 .PHONY: preflight
 preflight: $(READY)  ## what a run on Vertex AI would fail at, needs and costs, before it is started: CONFIG= [SET= OFFLINE=1]

@@ -24,6 +24,15 @@ _REHEARSAL_OUTPUT = "runs/rehearsal"
 _SOURCES = ("unlabeled", "labeled", "test")
 
 
+def _interpreters(_context: click.Context, _parameter: click.Parameter, given: tuple[str, ...]) -> dict[str, str]:
+    """Pairs NAME=PYTHON as a dictionary."""
+    found = dict(pair.partition("=")[::2] for pair in given)
+    for name, python in found.items():
+        if not name or not os.access(python, os.X_OK):
+            raise click.BadParameter(f"{name}={python}: must be NAME=PYTHON, with an interpreter that can be started")
+    return found
+
+
 @click.group(
     commands=cli_cloud.COMMANDS, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
 )
@@ -70,14 +79,28 @@ def run(
 @click.option("--config", "config_path", metavar="FILE", help="YAML file with any part of the configuration.")
 @click.option("--set", "overrides", metavar="FIELD=VALUE", multiple=True, help="One field. Repeatable.")
 @click.option("--parallel", default=2, show_default=True, type=click.IntRange(min=1), help="Nodes at once.")
-def rehearse(config_path: str | None, overrides: tuple[str, ...], output: str | None, parallel: int) -> None:
+@click.option(
+    "--image",
+    "interpreters",
+    metavar="NAME=PYTHON",
+    multiple=True,
+    callback=_interpreters,
+    help="Interpreter whose environment stands for an image; this one stands for all others. Repeatable.",
+)
+def rehearse(
+    config_path: str | None,
+    overrides: tuple[str, ...],
+    output: str | None,
+    parallel: int,
+    interpreters: dict[str, str],
+) -> None:
     """Compile the pipeline and run what Vertex AI would get, on this machine.
 
     A process stands for each container, and a folder in OUTPUT for gs://. What could not run is refused before
     anything has started. It ends with the report and the pushed model that `run` ends with.
     """
     config = _load(config_path, [f"output={_quoted(output or _REHEARSAL_OUTPUT)}", *overrides])
-    _rehearse(config, parallel)
+    _rehearse(config, parallel, interpreters)
 
 
 @main.command("config")
@@ -110,14 +133,14 @@ def _run(config: PipelineConfig, from_node: str | None, to_node: str | None) -> 
     _execute(config, execute)
 
 
-def _rehearse(config: PipelineConfig, parallel: int) -> None:
+def _rehearse(config: PipelineConfig, parallel: int, interpreters: dict[str, str]) -> None:
     # Its containers are processes of their own, which it ends when it is interrupted; asked to end, it does the same.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
     def execute(terminal: "Terminal", started_s: float) -> None:
         from pipeline.runners import compiled
 
-        compiled.run(config, console=terminal.out, parallel=parallel, started_s=started_s)
+        compiled.run(config, console=terminal.out, parallel=parallel, interpreters=interpreters, started_s=started_s)
 
     _execute(config, execute)
 

@@ -13,9 +13,11 @@ from pipeline.runners import results
 from pipeline.runners.kubeflow import RUN_RECORD, compile_pipeline
 from pipeline.runners.rehearsal.buckets import local_buckets
 from pipeline.runners.rehearsal.execution import Result, State
+from pipeline.runners.rehearsal.images import Image, Images
 from pipeline.runners.rehearsal.run import BUCKETS, TaskFailedError, rehearse
 from pipeline.runners.rehearsal.scheduling import Observer
 from pipeline.runners.rehearsal.specification import RefusedError, Task
+from pipeline.runners.vertex_preflight.offline import all_images
 from trainer.config import ConfigError
 
 _REPORT_NODE, _REPORT_KEY = "Report", "report"
@@ -29,13 +31,22 @@ _WORDS = {
 }
 
 
-def run(config: PipelineConfig, *, console: Console, parallel: int = 2, started_s: float | None = None) -> None:
+def run(
+    config: PipelineConfig,
+    *,
+    console: Console,
+    parallel: int = 2,
+    interpreters: Mapping[str, str] | None = None,
+    started_s: float | None = None,
+) -> None:
     """Compiles the pipeline and runs the compiled JSON; gs:// is a folder in `config.output`.
 
     Args:
         config: of the run; a project, an image and a pipeline root are made up where it has none.
         console: for what a person sees.
         parallel: nodes at once.
+        interpreters: Pythons that stand for images, by the images' names, and find nothing of this repository but
+            what is installed in them; this one stands for all others.
         started_s: when the program began, on `time.monotonic`; None: now.
 
     Raises:
@@ -44,7 +55,13 @@ def run(config: PipelineConfig, *, console: Console, parallel: int = 2, started_
     """
     started_s = time.monotonic() if started_s is None else started_s
     output = Path(config.output).resolve()
+    if config.pretrain.compute.strategy == "tpu":
+        raise ConfigError(
+            "Pretrain: pretrain.compute.strategy = tpu, and no TPU is here; rehearse with pretrain.compute.strategy="
+            "one_device vertex.pretraining.machine_type=null vertex.pretraining.tpu_topology=null"
+        )
     config = _complete(config)
+    images = _images(config, interpreters or {}, output)
     root = Path(local_buckets(config.vertex.pipeline_root, output / BUCKETS))
     root.mkdir(parents=True, exist_ok=True)
     here = config.data.model_validate(local_buckets(config.data.model_dump(), output / BUCKETS))
@@ -59,7 +76,14 @@ def run(config: PipelineConfig, *, console: Console, parallel: int = 2, started_
     console.print(f"compiled {compiled.job}", markup=False, soft_wrap=True)
     record = results.RunRecord(str(root / RUN_RECORD))
     try:
-        outcome = rehearse(compiled.job, output, parallel=parallel, observer=_Announcer(console, record))
+        outcome = rehearse(
+            compiled.job,
+            output,
+            parallel=parallel,
+            images=images,
+            failure_policy=config.vertex.failure_policy,
+            observer=_Announcer(console, record),
+        )
     except RefusedError as error:
         raise ConfigError(f"the compiled pipeline would not run: {error}") from error
     except TaskFailedError as error:
@@ -72,9 +96,16 @@ def run(config: PipelineConfig, *, console: Console, parallel: int = 2, started_
 
 def _complete(config: PipelineConfig) -> PipelineConfig:
     missing = {name: value for name, value in _PLACEHOLDERS.items() if getattr(config.vertex, name) is None}
-    # The registry is Google's: from here nothing is registered there, whatever credentials this machine holds.
-    kept_here = {"registry": RegistryConfig()}
+    # Registry and experiment are Google's: from here nothing enters them, whatever credentials this machine holds.
+    kept_here = {"registry": RegistryConfig(), "experiment": None}
     return config.model_copy(update={"vertex": config.vertex.model_copy(update=missing | kept_here)})
+
+
+def _images(config: PipelineConfig, interpreters: Mapping[str, str], workdir: Path) -> Images:
+    names = sorted(set(all_images(config).values()))
+    for unknown in sorted(set(interpreters) - set(names)):
+        raise ConfigError(f"image {unknown}: no container has it; they have {', '.join(names)}")
+    return Images(by_name={name: Image(python, workdir) for name, python in interpreters.items()})
 
 
 class _Announcer(Observer):

@@ -56,7 +56,7 @@ class Cli:
         return self._finished(self.command(output, *arguments), output)
 
     def rehearse(self, output: Path, *arguments: str) -> Finished:
-        """Compiles the pipeline and runs what it compiles to."""
+        """Compiles the pipeline and runs what it compiles to; Pretrain hires a machine, whose part this one plays."""
         command = [
             sys.executable,
             "-m",
@@ -66,6 +66,8 @@ class Cli:
             str(self._config),
             "--output",
             str(output),
+            "--set",
+            "vertex.pretraining.machine_type=n1-highmem-8",
         ]
         for name, path in zip(self._sources[::2], self._sources[1::2], strict=True):
             command += ["--set", f"data.{name.removeprefix('--')}={path}"]

@@ -57,6 +57,7 @@ class FakeVertex(BatchJobs, Models):
         children: pairs of context names, parent first.
         calls: name and request of each call, in order, the refused ones too.
         hosts: that clients meant to reach.
+        begun: told of each job that begins.
     """
 
     def __init__(self) -> None:
@@ -68,6 +69,7 @@ class FakeVertex(BatchJobs, Models):
         self.children: list[tuple[str, str]] = []
         self.calls: list[tuple[str, Any]] = []
         self.hosts: list[str] = []
+        self.begun: Callable[[Job], None] = lambda job: None
         self._refusals: dict[str, list[tuple[Refusal, bool]]] = {}
         self._steps: list[Callable[[Job], None]] = []
         self._made = 0
@@ -193,6 +195,7 @@ class FakeVertex(BatchJobs, Models):
         self.contexts[context.name] = context
         job.job_detail.pipeline_run_context = context
         self.jobs[name] = job
+        self.begun(job)
         return job
 
     def _start(self, schedule: Schedule) -> None:

@@ -11,9 +11,9 @@ from pathlib import Path
 from pipeline.runners.rehearsal.buckets import local_buckets
 from pipeline.runners.rehearsal.execution import Execution, Result, State
 from pipeline.runners.rehearsal.images import Images, check_images
-from pipeline.runners.rehearsal.scheduling import Observer, run_tasks
+from pipeline.runners.rehearsal.scheduling import FailurePolicy, Observer, run_tasks
 from pipeline.runners.rehearsal.specification import read_job
-from pipeline.runners.rehearsal.validation import validate
+from pipeline.runners.rehearsal.validation import check_machines, validate
 
 BUCKETS = "buckets"
 
@@ -39,6 +39,7 @@ def rehearse(
     *,
     parallel: int = 2,
     images: Images | None = None,
+    failure_policy: FailurePolicy = "slow",
     observer: Observer | None = None,
     sleep: Callable[[float], object] | None = None,
 ) -> Outcome:
@@ -50,6 +51,7 @@ def rehearse(
             the next rehearsal into the same folder go on from here.
         parallel: tasks at once.
         images: environments that stand for the containers' images; None: this one for all.
+        failure_policy: fast: after a failed task only the exit handler begins; slow: all that do not need it.
         observer: told of all that happens; None: nobody.
         sleep: waits between retries; None: in real time.
 
@@ -58,17 +60,25 @@ def rehearse(
 
     Raises:
         RefusedError: the job would not run; nothing was started.
-        TaskFailedError: a task failed; what didn't depend on it has run.
+        TaskFailedError: a task failed; with the policy slow, what didn't depend on it has run.
     """
     folder = folder.resolve()
     specified = read_job(local_buckets(json.loads(job.read_text(encoding="utf-8")), folder / BUCKETS))
     validate(specified)
+    check_machines(specified)
     images, observer = images or Images(), observer or Observer()
     check_images(specified, images)
     with _sole_use(folder, observer) as lock:
         observer.planned(specified.tasks)
         execution = Execution(specified, folder, images=images, sleep=sleep, kept_open=(lock,))
-        results = run_tasks(specified.tasks, execution.run, parallel=parallel, observer=observer, stop=execution.stop)
+        results = run_tasks(
+            specified.tasks,
+            execution.run,
+            parallel=parallel,
+            observer=observer,
+            stop=execution.stop,
+            failure_policy=failure_policy,
+        )
     for name, result in results.items():
         if result.state is State.FAILED:
             raise TaskFailedError(name, result.message, execution.log(name))

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from typing import Literal, TypeAlias
 
 from pipeline.runners.rehearsal.execution import Result, State
 from pipeline.runners.rehearsal.specification import Task
 
+FailurePolicy: TypeAlias = Literal["slow", "fast"]
 Execute = Callable[[Task, Mapping[str, Result]], Result]
 
 
@@ -32,11 +34,11 @@ def run_tasks(
     parallel: int,
     observer: Observer,
     stop: Callable[[], None],
+    failure_policy: FailurePolicy = "slow",
 ) -> dict[str, Result]:
     """Runs tasks in the order of their dependencies.
 
-    As on Vertex AI with its default failure policy, a failure stops only what depends on it; a task with the trigger
-    strategy ALL_UPSTREAM_TASKS_COMPLETED runs whatever happened.
+    As on Vertex AI, a task with the trigger strategy ALL_UPSTREAM_TASKS_COMPLETED runs whatever happened.
 
     Args:
         tasks: by name, without cycles.
@@ -44,6 +46,7 @@ def run_tasks(
         parallel: how many at most at once.
         observer: told of each task, in the caller's thread.
         stop: called when the run is broken off, to end what `execute` has started.
+        failure_policy: slow: a failure holds back only what depends on it; fast: all that has not started.
 
     Returns:
         A result of every task.
@@ -55,7 +58,7 @@ def run_tasks(
         try:
             while waiting or running:
                 for task in [one for one in waiting.values() if one.after <= results.keys()]:
-                    held_back = _held_back(task, results)
+                    held_back = _held_back(task, results, failure_policy)
                     if held_back is not None:
                         results[waiting.pop(task.name).name] = held_back
                         observer.ended(task, held_back)
@@ -73,11 +76,12 @@ def run_tasks(
     return results
 
 
-def _held_back(task: Task, results: Mapping[str, Result]) -> Result | None:
+def _held_back(task: Task, results: Mapping[str, Result], failure_policy: FailurePolicy) -> Result | None:
     """The result of a task that cannot run, None for one that can."""
-    before = {results[name].state for name in task.after}
     if task.runs_always:
         return None
-    if before & {State.FAILED, State.NOT_STARTED}:
+    before = {results[name].state for name in task.after}
+    decisive = {result.state for result in results.values()} if failure_policy == "fast" else before
+    if decisive & {State.FAILED, State.NOT_STARTED}:
         return Result(State.NOT_STARTED)
     return Result(State.NOT_TRIGGERED) if State.NOT_TRIGGERED in before else None

@@ -45,6 +45,20 @@ def validate(job: Job) -> None:
     _check_order(job.tasks)
 
 
+def check_machines(job: Job) -> None:
+    """Refuses what runs on machines that are not here.
+
+    Raises:
+        RefusedError: a Beam stage hires workers on Dataflow.
+    """
+    for task in job.tasks.values():
+        if _ON_DATAFLOW in task.executor.container.args:
+            raise RefusedError(
+                task.name,
+                "its Beam stage would hire workers on Dataflow; for a rehearsal compile with beam.runner local",
+            )
+
+
 def type_title(artifact_type: schema.ArtifactTypeSchema) -> str:
     """Name of an artifact type, such as `tfx.Model` or `components.ProbeResults`."""
     if artifact_type.schema_title:
@@ -136,10 +150,6 @@ def _check_container(task: Task) -> None:
     container = task.executor.container
     if not container.image or not container.command:
         raise RefusedError(task.name, "a container needs an image and a command: an image's own is not seen here")
-    if _ON_DATAFLOW in container.args:
-        raise RefusedError(
-            task.name, "its Beam stage would hire workers on Dataflow; for a rehearsal compile with beam.runner local"
-        )
     driver = container.lifecycle.pre_cache_check
     for argument in [*container.command, *container.args, *driver.command, *driver.args]:
         try:

@@ -1,9 +1,7 @@
 """Components that tests compile, and that their containers import."""
 
 import json
-import os
 
-from tfx.components.trainer.fn_args_utils import FnArgs
 from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
 from tfx.dsl.component.experimental.decorators import component
 from tfx.types import artifact
@@ -35,10 +33,3 @@ def TakeValue(accuracy: float, loss: InputArtifact[Float]) -> None:
 @component
 def TakeList(names: Parameter[list[str]], name: Parameter[str]) -> None:
     raise AssertionError
-
-
-def run_fn(fn_args: FnArgs) -> None:
-    """Writes what it was given instead of a model, from the process that the CustomJob started."""
-    os.makedirs(fn_args.serving_model_dir)
-    with open(os.path.join(fn_args.serving_model_dir, "seen.json"), "w") as file:
-        json.dump({"files": fn_args.train_files, "worker": os.environ.get("OF_THE_WORKER")}, file)

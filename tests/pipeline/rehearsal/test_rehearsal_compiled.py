@@ -1,4 +1,4 @@
-"""What KubeflowV2DagRunner compiles, run through TFX's own entry points: executors, driver, importer, CustomJob."""
+"""What KubeflowV2DagRunner compiles, run through TFX's own entry points: executors, driver, importer."""
 
 import json
 from pathlib import Path
@@ -8,28 +8,12 @@ import rehearsed_components
 from tfx.components import CsvExampleGen
 from tfx.dsl.components.common.importer import Importer
 from tfx.dsl.experimental.conditionals.conditional import Cond
-from tfx.extensions.google_cloud_ai_platform.trainer.component import Trainer as VertexTrainer
 from tfx.orchestration.kubeflow.v2.kubeflow_v2_dag_runner import KubeflowV2DagRunner, KubeflowV2DagRunnerConfig
 from tfx.orchestration.pipeline import Pipeline
-from tfx.proto import trainer_pb2
 from tfx.types import standard_artifacts
 
 from pipeline.runners.rehearsal.images import Image, Images
 from pipeline.runners.rehearsal.run import rehearse
-
-_JOB = {
-    "project": "project",
-    "display_name": "training",
-    "job_spec": {
-        "worker_pool_specs": [
-            {
-                "machine_spec": {"machine_type": "n1-standard-4"},
-                "replica_count": 1,
-                "container_spec": {"image_uri": "image", "env": [{"name": "OF_THE_WORKER", "value": "yes"}]},
-            }
-        ]
-    },
-}
 
 
 def _compile(folder: Path, images: Path) -> Path:
@@ -38,17 +22,6 @@ def _compile(folder: Path, images: Path) -> Path:
         artifact_type=standard_artifacts.Examples,
         properties={"split_names": '["train"]', "span": 3},
     ).with_id("Examples")
-    trainer = VertexTrainer(
-        run_fn="rehearsed_components.run_fn",
-        examples=examples.outputs["result"],
-        train_args=trainer_pb2.TrainArgs(splits=["train"]),
-        eval_args=trainer_pb2.EvalArgs(splits=["train"]),
-        custom_config={
-            "ai_platform_enable_vertex": True,
-            "ai_platform_vertex_region": "europe-west4",
-            "ai_platform_training_args": _JOB,
-        },
-    ).with_id("Trainer")
     table = CsvExampleGen(input_base="gs://data/csv")
     write = rehearsed_components.Write(number=3, secret=True)
     # Not on what Read itself reads: of that TFX compiles a condition on an input that there isn't.
@@ -63,7 +36,7 @@ def _compile(folder: Path, images: Path) -> Path:
         Pipeline(
             pipeline_name="small",
             pipeline_root="gs://bucket/root",
-            components=[examples, trainer, table, write, read, not_read],
+            components=[examples, table, write, read, not_read],
             enable_cache=True,
         )
     )
@@ -74,7 +47,7 @@ def _compile(folder: Path, images: Path) -> Path:
 def results(tmp_path_factory):
     folder = tmp_path_factory.mktemp("compiled")
     data = folder / "buckets" / "data"
-    for split, name, text in (("examples/Split-train", "part.gz", ""), ("csv", "table.csv", "x\n1\n2\n")):
+    for split, name, text in (("examples", "part.gz", ""), ("csv", "table.csv", "x\n1\n2\n")):
         (data / split).mkdir(parents=True)
         (data / split / name).write_text(text)
     images = Images(Image(workdir=Path(rehearsed_components.__file__).parent))
@@ -101,10 +74,3 @@ def test_driver_hands_span_and_fingerprint_to_the_executor(results):
     assert "table.csv" not in examples["uri"]
     assert "total_bytes:6" in examples["metadata"]["input_fingerprint"]
     assert sorted(path.name for path in Path(examples["uri"]).iterdir()) == ["Split-eval", "Split-train"]
-
-
-def test_custom_job_trains_in_a_process_of_its_own(results):
-    seen = json.loads((_uri(results, "Trainer", "model") / "Format-Serving" / "seen.json").read_text())
-    assert seen["worker"] == "yes"
-    [file] = seen["files"]
-    assert file.startswith(str(_uri(results, "Examples", "result")))

@@ -105,6 +105,17 @@ def test_failure_stops_what_depends_on_it_and_tells_its_last_words(job, rehearsa
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(("policy", "state"), [("slow", "SUCCEEDED"), ("fast", "NOT_STARTED")])
+def test_failure_policy_decides_whether_what_does_not_need_the_failed_task_still_begins(
+    policy, state, job, rehearsal
+):
+    job.container("First", "sys.exit(1)")
+    job.container("Second")
+    with pytest.raises(TaskFailedError):
+        rehearsal(job, parallel=1, failure_policy=policy)
+    assert rehearsal.states == {"First": "FAILED", "Second": state}
+
+
 def test_container_that_is_killed_has_failed_and_its_half_output_is_not_cached(job, rehearsal):
     job.container("First", f"{_WRITE}os.kill(os.getpid(), 9)", outputs=("model",), **_CACHED)
     for _ in range(2):

@@ -1,0 +1,54 @@
+"""Vertex AI's runs on loopback: a job that is begun there is executed by the rehearsal, and clients can watch it."""
+
+import json
+import queue
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from fake_vertex import FakeVertex, Job, as_json, end, node
+
+from pipeline.runners.rehearsal.execution import Result
+from pipeline.runners.rehearsal.run import TaskFailedError, rehearse
+from pipeline.runners.rehearsal.scheduling import Observer
+from pipeline.runners.rehearsal.specification import RefusedError, Task
+
+_LONGEST_S = 60
+
+
+class Runs(Observer):
+    """Each job in a thread; what happens to it is what the next looks at it will see, one thing a look."""
+
+    def __init__(self, fake: FakeVertex, folder: Path) -> None:
+        """From now on what `fake` begins runs, and leaves in `folder` what a rehearsal leaves."""
+        self._fake, self._folder = fake, folder
+        self._happened: queue.SimpleQueue[None] = queue.SimpleQueue()
+        fake.begun = lambda job: threading.Thread(target=self._run, args=(as_json(job),), daemon=True).start()
+
+    def wait(self, _seconds: float) -> None:
+        """Until there is something to see, instead of for some seconds."""
+        self._happened.get(timeout=_LONGEST_S)
+
+    def started(self, task: Task) -> None:
+        self._show(node(task.name, "RUNNING"))
+
+    def ended(self, task: Task, result: Result) -> None:
+        self._show(node(task.name, result.state.value, error=result.message))
+
+    def _run(self, job: dict[str, Any]) -> None:
+        file = self._folder / "job.json"
+        # kfp's schema, which the rehearsal reads, does not have it.
+        fast = job["runtimeConfig"].pop("failurePolicy", "").endswith("FAIL_FAST")
+        file.write_text(json.dumps(job))
+        try:
+            policy = "fast" if fast else "slow"
+            rehearse(file, self._folder, failure_policy=policy, observer=self, sleep=lambda seconds: None)
+        except (RefusedError, TaskFailedError) as error:
+            self._show(end("FAILED", str(error)))
+        else:
+            self._show(end("SUCCEEDED"))
+
+    def _show(self, step: Callable[[Job], None]) -> None:
+        self._fake.script(step)
+        self._happened.put(None)
