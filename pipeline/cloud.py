@@ -197,9 +197,14 @@ class VertexConfig(Settings):
     registry: RegistryConfig = RegistryConfig()
 
     @property
+    def enters(self) -> bool:
+        """Whether what a run has made is entered anywhere: as a version of a model, or in an experiment."""
+        return self.registry.model is not None or self.experiment is not None
+
+    @property
     def target(self) -> Target | None:
-        """The registry as its calls take it; None: pushed models are not registered."""
-        if self.registry.model is None:
+        """Registry and experiment as their calls take them; None: there is neither."""
+        if not self.enters:
             return None
         return Target(
             project=self.project,

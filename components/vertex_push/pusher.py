@@ -59,6 +59,8 @@ def register(target: Target, *, pushed_model: str, report: str, run: str, commit
         with calls.explained("log metrics", project=target.project, service_account=target.service_account):
             log_metrics(target, metrics, commit=commit, run=run)
     decision = _read_json(f"{pushed_model}/{DECISION_FILE}")
+    if target.registry.model is None:
+        return Registration("Not registered: vertex.registry.model is null.")
     if decision["pushed"] is None:
         return Registration(f"Not registered: {decision['reason']}")
     path = decision["pushed"]

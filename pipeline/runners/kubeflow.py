@@ -26,6 +26,8 @@ from pipeline.runners.beam_processes import beam_pipeline_args
 from pipeline.runners.custom_job import vertex_pretrainer
 from pipeline.runners.dataflow import dataflow_args
 from pipeline.runners.registrar import vertex_registrar
+from pipeline.runners.rehearsal.specification import RefusedError, read_job
+from pipeline.runners.rehearsal.validation import validate
 from trainer.config import ConfigError, dump
 
 JOB_FILE, YAML_FILE = "pipeline.json", "pipeline.yaml"
@@ -94,7 +96,8 @@ def compile_pipeline(
         allow_local_paths: for a rehearsal on this machine: sources and the pipeline root may be local.
 
     Raises:
-        ConfigError: a field is missing, a path is local, or no machine is there for the strategy of Pretrain.
+        ConfigError: a field is missing, a path is local, no machine is there for the strategy of Pretrain, or what is
+            compiled would not run on Vertex AI.
     """
     _check(config, allow_local_paths=allow_local_paths)
     fingerprints = fingerprints or {}
@@ -108,6 +111,10 @@ def compile_pipeline(
     job |= {"encryptionSpec": {"kmsKeyName": vertex.kms_key}} if vertex.kms_key else {}
     job |= {"serviceAccount": vertex.service_account} if vertex.service_account else {}
     job |= {"network": vertex.network} if vertex.network else {}
+    try:
+        validate(read_job(job))
+    except RefusedError as error:
+        raise ConfigError(f"the compiled pipeline would not run: {error}") from error
     kubeflow = _compile(_in_its_node(config), fingerprints, Trainer, None, gpu_name=_KUBERNETES_GPU)["pipelineSpec"]
     kubeflow["defaultPipelineRoot"] = vertex.pipeline_root
 
@@ -183,7 +190,10 @@ def _compile(
     job = runner.run(pipeline, write_out=False)
     for name, task in tasks(job["pipelineSpec"]):
         node = _node(config, name)
-        task |= _retries(config, node)
+        # A further attempt would start a second CustomJob beside the first, which goes on and writes the same
+        # checkpoints; Vertex AI starts the workers of a job anew itself.
+        hires = name == "Pretrain" and pretrainer is not Trainer
+        task |= {} if hires else _retries(config, node)
         if not node.cache or _LOOKS_AT.get(name, "") not in {"", *fingerprints}:
             task.pop("cachingOptions", None)
     for label, executor in job["pipelineSpec"]["deploymentSpec"]["executors"].items():

@@ -1,6 +1,7 @@
 """The node that registers the pushed model, with what only the compiler and the runner know."""
 
 import functools
+import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -34,7 +35,9 @@ def vertex_registrar(target: Target) -> Callable[..., BaseNode]:
 
 
 def git_commit(tree: Path = _ROOT) -> str:
-    """The commit of the code, with -dirty for files changed since; `unknown` where the code is in no repository.
+    """The commit of the code, with -dirty for files changed since.
+
+    Where the code is in no repository, COMMIT_SHA, by which Cloud Build tells what it was given; else `unknown`.
 
     Args:
         tree: folder of the code.
@@ -46,5 +49,9 @@ def git_commit(tree: Path = _ROOT) -> str:
             cwd=tree, capture_output=True, text=True, check=False,
         )  # fmt: skip
     except FileNotFoundError:
-        return _UNKNOWN
-    return done.stdout.strip() or _UNKNOWN
+        return _elsewhere()
+    return done.stdout.strip() or _elsewhere()
+
+
+def _elsewhere() -> str:
+    return os.environ.get("COMMIT_SHA") or _UNKNOWN

@@ -48,7 +48,7 @@ def target_of(vertex: VertexConfig) -> Target:
     Raises:
         ConfigError: one of these is missing.
     """
-    if vertex.project is None or vertex.target is None:
+    if vertex.project is None or vertex.registry.model is None:
         missing = "vertex.project" if vertex.project is None else "vertex.registry.model"
         raise ConfigError(f"{missing} = null: must be given; see infra/vertex.example.yaml")
     return vertex.target

@@ -8,6 +8,9 @@ import pytest
 pytest.importorskip("hcl2", reason="python-hcl2 isn't installed; 'make environment' installs it")
 from terraform_files import faults, granted_roles, read
 
+from pipeline.config import load_config
+from pipeline.runners.vertex_preflight import roles
+
 TERRAFORM = Path(__file__).parents[2] / "infra" / "terraform"
 MODULES = {
     "storage", "registry", "identities", "services", "schedule", "trigger", "budget", "encryption", "perimeter",
@@ -55,6 +58,30 @@ def test_service_accounts_can_be_granted_nothing_on_accounts_that_do_not_exist()
     for kind in ("project_roles", "bucket_roles", "registry_roles", "impersonations"):
         for grant in grants[kind].values():
             assert {grant["account"], grant.get("target", grant["account"])} <= set(grants["accounts"])
+
+
+def test_preflight_asks_for_the_roles_that_are_granted():
+    grants = read(TERRAFORM / "modules" / "identities").locals
+    granted = {(grant["account"], grant["role"], "project") for grant in grants["project_roles"].values()}
+    granted |= {
+        (grant["account"], grant["role"], "gs://images" if "images" in grant["bucket"] else "gs://runs")
+        for grant in grants["bucket_roles"].values()
+    }
+    granted |= {(grant["account"], grant["role"], "docker/simclr") for grant in grants["registry_roles"].values()}
+    granted |= {
+        (grant["account"], grant["role"], f"simclr-{grant['target']}@my-project.iam.gserviceaccount.com")
+        for grant in grants["impersonations"].values()
+    }
+    places = ("data.unlabeled=gs://images/u", "data.labeled=gs://images/l", "data.test=gs://images/t")
+    example = str(TERRAFORM.parent / "vertex.example.yaml")
+    config = load_config(
+        example, [*places, "vertex.pipeline_root=gs://runs/r", "vertex.image=docker/simclr/pipeline:v1"]
+    )
+    wanted = {
+        (grant.account.removeprefix("simclr-").partition("@")[0], grant.role, grant.place)
+        for grant in roles.grants(config)
+    }
+    assert wanted == {grant for grant in granted if grant[0] in ("pipeline", "dataflow")}
 
 
 def test_pipeline_can_only_read_the_images_that_it_is_given():

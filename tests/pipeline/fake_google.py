@@ -43,7 +43,7 @@ class FakeGoogle:
         self.bindings: list[tuple[str, str]] = []
         self.buckets = {"my-bucket": "US-CENTRAL1"}
         self.objects = {"my-bucket": [f"images/{name}/1.png" for name in ("unlabeled", "labeled", "test")]}
-        self.accounts = {"pipeline@my-project.iam.gserviceaccount.com"}
+        self.accounts = {"simclr-pipeline@my-project.iam.gserviceaccount.com"}
         self.packages = {"pipeline:v1", "trainer-tpu:v1"}
         self.limits: dict[str, int] = {}
         self.resources: dict[str, dict[str, Any]] = {}

@@ -8,6 +8,7 @@ import grpc
 from google.cloud.aiplatform_v1 import types
 from google.longrunning import operations_pb2
 from google.protobuf import any_pb2, timestamp_pb2
+from google.rpc import status_pb2
 
 Model = types.Model
 _ALIAS = re.compile(r"[a-z][a-zA-Z0-9-]{0,126}[a-z0-9]")
@@ -30,6 +31,7 @@ class Models:
         endpoints: by resource name.
         operations: by name, oldest first.
         looks_until_done: how often an operation is asked for before its work appears as done.
+        failures: of the next operations, each ends with one of them and its work is not done.
     """
 
     SERVICES = {
@@ -56,6 +58,7 @@ class Models:
         self.endpoints: dict[str, types.Endpoint] = {}
         self.operations: dict[str, operations_pb2.Operation] = {}
         self.looks_until_done = 0
+        self.failures: list[Refusal] = []
         self._pending: dict[str, list[Any]] = {}
 
     def operation(self, resource: str, response: Any, work: Any = None) -> operations_pb2.Operation:
@@ -71,9 +74,13 @@ class Models:
 
     def _finish(self, name: str) -> None:
         _, packed, work = self._pending.pop(name)
+        self.operations[name].done = True
+        if self.failures:
+            failure = self.failures.pop(0)
+            self.operations[name].error.CopyFrom(status_pb2.Status(code=failure.code.value[0], message=str(failure)))
+            return
         if work:
             work()
-        self.operations[name].done = True
         self.operations[name].response.CopyFrom(packed)
 
     def _GetOperation(self, request: operations_pb2.GetOperationRequest) -> operations_pb2.Operation:

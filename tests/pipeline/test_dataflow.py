@@ -55,7 +55,7 @@ def test_workers_run_the_image_of_the_pipeline_in_its_region_and_below_its_root(
     assert options.view_as(SetupOptions).sdk_location == "container"
     assert (cloud.project, cloud.region) == ("my-project", "us-central1")
     assert cloud.temp_location == "gs://my-bucket/runs/dataflow/temp"
-    assert cloud.service_account_email == "pipeline@my-project.iam.gserviceaccount.com"
+    assert cloud.service_account_email == "simclr-dataflow@my-project.iam.gserviceaccount.com"
     assert cloud.labels == ["team=vision"]
     assert "use_runner_v2" in options.get_all_options()["experiments"]
 

@@ -146,6 +146,12 @@ def test_retries_wait_longer_each_time_and_none_leaves_no_policy(compiled):
     assert "retryPolicy" not in job.tasks["Push"]
 
 
+def test_pretrain_on_machines_of_its_own_is_not_tried_again_beside_its_own_job(compiled):
+    job = compiled(*TPU)
+    assert "retryPolicy" not in job.tasks["Pretrain"]
+    assert job.tasks["Evaluator"]["retryPolicy"]["maxRetryCount"] == 2
+
+
 @pytest.mark.parametrize(
     ("fingerprint", "node"),
     [("unlabeled", "ImageExampleGen-unlabeled"), ("labeled", "ImageExampleGen-labeled"), ("pushed", "Push")],
@@ -203,6 +209,7 @@ def test_kubeflow_form_differs_only_in_where_pretraining_runs_what_gpus_are_call
     custom_config = json.loads(parameters["custom_config"]["runtimeValue"]["constant"])
     assert json.loads(custom_config["config"])["compute"]["strategy"] == "mirrored"
     assert not any(name.startswith("ai_platform") for name in custom_config)
+    assert tasks_of(here)["Pretrain"].pop("retryPolicy")["maxRetryCount"] == 2  # there is no second job beside it
     for spec in (on_vertex, here):
         spec["deploymentSpec"]["executors"].pop("Pretrain_executor")
         del tasks_of(spec)["Pretrain"]["inputs"]["parameters"]["custom_config"]

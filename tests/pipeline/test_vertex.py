@@ -29,7 +29,7 @@ from pipeline.runners import (
 )
 from pipeline.runners.vertex_calls import ServiceError
 
-ACCOUNT = "pipeline@my-project.iam.gserviceaccount.com"
+ACCOUNT = "simclr-pipeline@my-project.iam.gserviceaccount.com"
 BUSY = (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 PLACE = "projects/my-project/locations/us-central1"
 

@@ -62,7 +62,7 @@ def test_job_asks_for_the_version_and_the_listed_images_as_the_same_account(fake
     place = PLACE.replace("us-central1", "europe-west4")
     assert (request.parent, job.model) == (place, f"{place}/models/simclr@1")
     assert set(fake.hosts) == {"europe-west4-aiplatform.googleapis.com:443"}
-    assert job.service_account == "pipeline@my-project.iam.gserviceaccount.com"
+    assert job.service_account == "simclr-pipeline@my-project.iam.gserviceaccount.com"
     assert (job.encryption_spec.kms_key_name, dict(job.labels)) == (key, {"team": "vision"})
     machines = job.dedicated_resources
     assert machines.machine_spec.machine_type == "n1-highmem-4"

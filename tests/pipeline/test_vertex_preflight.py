@@ -273,15 +273,39 @@ def test_cost_says_where_spot_is_counted_at_the_full_price():
         assert "full price" not in cost.estimate(config(*known), TABLE)[0].words
 
 
+def test_endpoint_is_priced_by_the_hour_and_its_machine_looked_up():
+    served = ("vertex.registry.endpoint=photos", "vertex.registry.min_replicas=3", "vertex.registry.max_replicas=3")
+    n1 = TABLE.families["n1"]
+    hour = 3 * (4 * n1.vcpu_usd + 15 * n1.gb_usd) * TABLE.prices.training_factor
+    found = cost.estimate(config(*served, "vertex.registry.machine_type=n1-standard-4"), TABLE)
+    assert f"the endpoint photos: ${hour:.2f} an hour" in found[-1].words
+    unknown = (*served, "vertex.registry.machine_type=x9-standard-4")
+    assert cost.estimate(config(*unknown), TABLE)[-1].severity is Severity.NOT_CHECKED
+    assert gravest(*unknown, of="vertex.registry.machine_type") is Severity.WARNING
+    assert gravest(*served, of="vertex.registry.machine_type") is Severity.OK
+    assert "endpoint" not in words(cost.estimate(config(), TABLE), cost.COST)
+
+
 def test_accounts_are_listed_with_their_roles():
     found = list(offline.accounts(config("beam.dataflow.service_account=flow@p.iam.gserviceaccount.com")))
-    listed = words(found, "roles of pipeline@my-project.iam.gserviceaccount.com")
+    listed = words(found, "roles of simclr-pipeline@my-project.iam.gserviceaccount.com")
     for role in ("aiplatform.user", "dataflow.developer", "storage.objectViewer", "storage.objectUser"):
         assert f"roles/{role}" in listed
     assert "roles/iam.serviceAccountUser on flow@p.iam.gserviceaccount.com" in listed
     assert "roles/dataflow.worker on project" in words(found, "roles of flow@p.iam.gserviceaccount.com")
     local = words(list(offline.accounts(config("beam.runner=local"))), found[0].subject)
     assert "roles/aiplatform.user" in local and "dataflow" not in local
+
+
+def test_several_machines_that_train_together_are_a_warning():
+    together = (
+        *GPU,
+        "vertex.pretraining.machine_type=n1-standard-8",
+        "vertex.pretraining.accelerator=NVIDIA_TESLA_T4",
+    )
+    together = (*together, "pretrain.compute.strategy=multi_worker", "vertex.pretraining.machines=2")
+    assert gravest(*together, of="vertex.pretraining.machines") is Severity.WARNING
+    assert stands(offline.check(config(*T4), TABLE), "vertex.pretraining.machines") == []
 
 
 def test_default_account_is_a_warning():

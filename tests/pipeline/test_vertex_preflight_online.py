@@ -16,7 +16,7 @@ from pipeline.runners import vertex_preflight
 from pipeline.runners.vertex_preflight import findings, rest
 from pipeline.runners.vertex_preflight.findings import Severity
 
-ACCOUNT = "pipeline@my-project.iam.gserviceaccount.com"
+ACCOUNT = "simclr-pipeline@my-project.iam.gserviceaccount.com"
 KEY = "projects/my-project/locations/us-central1/keyRings/r/cryptoKeys/k"
 SUBNETWORK = "regions/us-central1/subnetworks/s"
 

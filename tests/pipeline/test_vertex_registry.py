@@ -11,6 +11,7 @@ import google.auth
 import grpc
 import pytest
 from click.testing import CliRunner
+from fake_registry import Refusal
 from google.cloud import aiplatform
 from pushed_runs import register_run
 
@@ -121,6 +122,24 @@ def test_registry_that_stays_busy_and_missing_permissions_are_told(fake, run, mo
         run()
 
 
+@pytest.mark.parametrize("looks_until_done", [0, 3])
+def test_upload_that_is_taken_and_then_fails_is_told_and_the_next_attempt_uploads(fake, run, looks_until_done):
+    fake.looks_until_done = looks_until_done
+    fake.failures.append(Refusal(grpc.StatusCode.INVALID_ARGUMENT, "no saved_model.pb in the folder"))
+    with pytest.raises(ServiceError, match=r"register: .*no saved_model\.pb in the folder"):
+        run()
+    assert fake.versions == {}
+    assert run().version == f"{MODEL}@1"
+    assert len(fake.called("UploadModel")) == 2
+
+
+def test_upload_that_fails_for_a_reason_that_passes_is_begun_once_more(fake, run):
+    fake.failures.append(Refusal(grpc.StatusCode.UNAVAILABLE, "try later"))
+    assert run().version == f"{MODEL}@1"
+    assert len(fake.called("UploadModel")) == 2
+    assert len(fake.versions[MODEL]) == 1
+
+
 def test_encryption_and_region_are_the_configured_ones(fake, run):
     key = "projects/p/locations/europe-west4/keyRings/r/cryptoKeys/k"
     run(overrides=("vertex.region=europe-west4", f"vertex.kms_key={key}"))
@@ -154,18 +173,24 @@ def test_rehearsal_registers_nothing(monkeypatch, tmp_path):
         pass
 
     def compile_pipeline(config, *_, **__):
-        compiled_of.append(config.vertex.registry.model)
+        compiled_of.append((config.vertex.registry.model, config.vertex.experiment))
         raise StopError
 
     monkeypatch.setattr(compiled, "compile_pipeline", compile_pipeline)
     monkeypatch.setattr(compiled.preflight, "inspect", lambda config: {})
     with pytest.raises(StopError):
-        compiled.run(golden_requests.config("vertex.registry.model=simclr", f"output={tmp_path}"), console=None)
-    assert compiled_of == [None]
+        here = ("pretrain.compute.strategy=one_device", "vertex.pretraining.machine_type=null",
+                "vertex.pretraining.tpu_topology=null", f"output={tmp_path}")  # fmt: skip
+        registered = ("vertex.registry.model=simclr", "vertex.experiment=nightly")
+        compiled.run(golden_requests.config(*registered, *here), console=None)
+    assert compiled_of == [(None, None)]
 
 
-def test_commit_tells_of_changed_files_and_is_unknown_without_a_repository(tmp_path):
+def test_commit_tells_of_changed_files_and_without_a_repository_is_what_cloud_build_says(tmp_path, monkeypatch):
+    monkeypatch.delenv("COMMIT_SHA", raising=False)
     assert registrar.git_commit(tmp_path) == "unknown"
+    monkeypatch.setenv("COMMIT_SHA", "0123abcd")
+    assert registrar.git_commit(tmp_path) == "0123abcd"
 
     def git(*arguments):
         identity = ["-c", "user.name=t", "-c", "user.email=t@example.com"]
@@ -182,6 +207,14 @@ def test_commit_tells_of_changed_files_and_is_unknown_without_a_repository(tmp_p
     assert registrar.git_commit(tmp_path) == git("rev-parse", "HEAD")
     (tmp_path / "code.py").write_text("2")
     assert registrar.git_commit(tmp_path) == git("rev-parse", "HEAD") + "-dirty"
+
+
+def test_experiment_without_a_model_to_register_gets_the_figures_and_nothing_else(fake, run):
+    result = run(overrides=("vertex.experiment=nightly", "vertex.registry.model=null"))
+    assert (result.version, result.reason) == (None, "Not registered: vertex.registry.model is null.")
+    [name] = [name for name in fake.contexts if name.endswith("-metrics")]
+    assert "nightly" in name
+    assert fake.called("UploadModel") == []
 
 
 @pytest.mark.parametrize("pushed", [True, False])

@@ -67,7 +67,7 @@ def test_scheduled_run_is_the_compiled_pipeline_as_the_same_account(fake):
     schedule()
     fake.advance(fake.now + DAY)
     [job] = fake.jobs.values()
-    assert job.service_account == "pipeline@my-project.iam.gserviceaccount.com"
+    assert job.service_account == "simclr-pipeline@my-project.iam.gserviceaccount.com"
     assert job.labels["team"] == "vision"
     assert job.pipeline_spec["pipelineInfo"]["name"] == "simclr"
 

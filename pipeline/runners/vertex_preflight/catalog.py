@@ -45,6 +45,12 @@ class Family(Settings):
     shapes: dict[str, _Shape]
 
 
+class _SmallMachine(Settings):
+    family: str
+    vcpus: Count
+    gb: Positive
+
+
 class _FixedMachine(Settings):
     family: str
     vcpus: Count
@@ -88,6 +94,7 @@ class Catalog(Settings):
     prices: _Prices
     families: dict[str, Family]
     machines: dict[str, _FixedMachine]
+    servers: dict[str, _SmallMachine]
     gpus: dict[str, Gpu]
     tpus: dict[str, Tpu]
     hours: dict[str, list[Positive]]
@@ -102,6 +109,11 @@ class Catalog(Settings):
         shape = family.shapes.get(found["shape"]) if family else None
         vcpus = int(found["vcpus"]) if shape else 0
         return Machine(found["family"], vcpus, vcpus * shape.gb, None) if shape and vcpus in shape.vcpus else None
+
+    def server(self, name: str) -> "Machine | None":
+        """The machine of this type for a model that is served, which may be smaller than those that train."""
+        small = self.servers.get(name)
+        return Machine(small.family, small.vcpus, small.gb, None) if small else self.machine(name)
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,26 @@ def estimate(config: PipelineConfig, table: Catalog) -> list[Finding]:
     ]
     found += [not_checked(COST, f"{name}: a type without a price in the table of {table.date}; not counted"
                           ) for name in unpriced]  # fmt: skip
-    return found
+    return found + _endpoint(config, table)
+
+
+def _endpoint(config: PipelineConfig, table: Catalog) -> list[Finding]:
+    """What a deployed version costs beside the run, for as long as the endpoint is there."""
+    registry = config.vertex.registry
+    if registry.endpoint is None:
+        return []
+    machine = table.server(registry.machine_type)
+    if machine is None:
+        return [not_checked(COST, f"endpoint {registry.endpoint}: {registry.machine_type} has no price in the table")]
+    family = table.families[machine.family]
+    hour = (machine.vcpus * family.vcpu_usd + machine.gb * family.gb_usd) * table.prices.training_factor
+    return [
+        note(
+            COST,
+            f"besides, the endpoint {registry.endpoint}: ${hour * registry.min_replicas:,.2f} an hour for the "
+            "champion, and as much for a candidate beside it, idle too, as long as they are deployed",
+        )
+    ]
 
 
 def _nodes(config: PipelineConfig, table: Catalog) -> Cost:

@@ -18,7 +18,8 @@ _MULTI_REGIONS = ("us", "europe", "asia")
 def check(config: PipelineConfig, table: Catalog) -> list[Finding]:
     """All that the configuration alone tells."""
     found = [*places(config, table), *images(config), *node_accelerators(config, table)]
-    found += [*pretraining(config, table), *workers(config, table), *quotas(config, table)]
+    found += [*pretraining(config, table), *workers(config, table)]
+    found += [*serving(config, table), *quotas(config, table)]
     return found + cost.estimate(config, table)
 
 
@@ -107,6 +108,12 @@ def pretraining(config: PipelineConfig, table: Catalog) -> Iterator[Finding]:
     settings, region = config.vertex.pretraining, config.vertex.region
     if settings.machine_type is None:
         return
+    if settings.machines > 1:
+        yield warning(
+            "vertex.pretraining.machines",
+            f"{settings.machines}: workers that train together did not always end in trials on loopback; take one "
+            "machine with several GPUs, or watch the job",
+        )
     field = "vertex.pretraining.machine_type"
     found = needs.tpu(settings, table)
     if found:
@@ -176,6 +183,18 @@ def workers(config: PipelineConfig, table: Catalog) -> Iterator[Finding]:
     if found and found["region"] != config.vertex.region:
         words = f"{settings.subnetwork}: workers run in {config.vertex.region}; take a subnetwork of that region"
         yield error("beam.dataflow.subnetwork", words)
+
+
+def serving(config: PipelineConfig, table: Catalog) -> Iterator[Finding]:
+    """The machines of the endpoint."""
+    registry = config.vertex.registry
+    if registry.endpoint is None:
+        return
+    if table.server(registry.machine_type):
+        yield ok("vertex.registry.machine_type", f"{registry.machine_type}: a machine of the table")
+    else:
+        words = f"{registry.machine_type}: not in the table of {table.date}: not checked"
+        yield warning("vertex.registry.machine_type", words)
 
 
 def quotas(config: PipelineConfig, table: Catalog) -> Iterator[Finding]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pipeline.config import PipelineConfig
 
 _VERTEX_USER, _ACT_AS = "roles/aiplatform.user", "roles/iam.serviceAccountUser"
+_PULL = "roles/artifactregistry.reader"
 _READ, WRITE, _LOOK = "roles/storage.objectViewer", "roles/storage.objectUser", "roles/storage.legacyBucketReader"
 
 
@@ -16,7 +17,7 @@ class Grant:
     Attributes:
         account: e-mail address.
         role: with roles/ before it.
-        place: `project`, a gs:// bucket, or the account that may be acted as.
+        place: `project`, a gs:// bucket, the repository of an image, or the account that may be acted as.
         why: what fails without it.
     """
 
@@ -59,7 +60,8 @@ def grants(config: PipelineConfig) -> Iterator[Grant]:
                 yield Grant(account, _ACT_AS, str(worker), "Dataflow jobs run as Dataflow's account")
     if on_dataflow and worker:
         yield Grant(worker, "roles/dataflow.worker", "project", "takes work, writes logs and metrics")
-        yield Grant(worker, "roles/artifactregistry.reader", "project", "a worker pulls its image as itself")
+        image = config.beam.dataflow.image or vertex.image or ""
+        yield Grant(worker, _PULL, image.rpartition("/")[0], "a worker pulls its image as itself")
         if worker != vertex.service_account:
             yield Grant(worker, WRITE, root, "shards and temporary files")
             for bucket in images:
