@@ -68,27 +68,15 @@ def train_classifier(
             encoder.set_weights(pretrained.get_weights())
         kept = heads.kept_layers(pretrained_head, config.head_layer) if config.head_layer else None
         model = heads.classifier_on(encoder, n_classes=n_classes, kept=kept)
-        head = model.get_layer(heads.LOGITS).trainable_variables
-        variables = head if frozen else model.trainable_variables
         optimizer = loop.build_optimizer(
             config.optimizer,
-            variables,
+            _trained(model, frozen=frozen),
             batch_size=batch_size,
             total_steps=total_steps,
-            supervised_head=head,
+            supervised_head=model.get_layer(heads.LOGITS).trainable_variables,
         )
-        view = views.single_maker(config.augment, size_px=size_px, seed=seed)
-
-        def step(batch: loop.Batch) -> dict[str, tf.Tensor]:
-            images = view(batch)
-            with tf.GradientTape() as tape:
-                logits, _ = model(images, training=not frozen)
-                loss = distributed.part_of_mean(_cross_entropy(logits, batch["label"]))
-            optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
-            return {"loss": loss, "accuracy": distributed.part_of_mean(_accuracy(logits, batch["label"]))}
-
         history = loop.train(
-            step,
+            classifier_step(config, model, optimizer, seed=seed, frozen=frozen),
             data.remaining_batches(files, batch_size=batch_size, total_steps=total_steps, seed=seed),
             trackables={"model": model},
             optimizer=optimizer,
@@ -107,6 +95,37 @@ def train_classifier(
             report=report,
         )
     return Classifier(model, history)
+
+
+def classifier_step(
+    config: ClassifierConfig,
+    model: tf_keras.Model,
+    optimizer: tf_keras.optimizers.Optimizer,
+    *,
+    seed: int,
+    frozen: bool = False,
+) -> loop.Step:
+    """One replica's step on labels: its share of a batch → its parts of loss and accuracy.
+
+    Args:
+        config: of the training.
+        model: images → (logits [B, C], h).
+        optimizer: built on the variables that are trained.
+        seed: of the crops.
+        frozen: all but the classifier runs in inference mode and stays as it is.
+    """
+    variables = _trained(model, frozen=frozen)
+    view = views.single_maker(config.augment, size_px=model.input_shape[1], seed=seed)
+
+    def step(batch: loop.Batch) -> dict[str, tf.Tensor]:
+        images = view(batch)
+        with tf.GradientTape() as tape:
+            logits, _ = model(images, training=not frozen)
+            loss = _cross_entropy(logits, batch["label"])
+        optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
+        return {"loss": loss, "accuracy": distributed.part_of_mean(_accuracy(logits, batch["label"]))}
+
+    return step
 
 
 def distill(
@@ -135,32 +154,15 @@ def distill(
     with distributed.building(config.compute) as strategy, sources.naming_unreadable(files):
         encoder = resnet.build_encoder(config.student, size_px=size_px, seed=seed)
         model = heads.classifier_on(encoder, n_classes=n_classes)
-        variables = model.trainable_variables
         optimizer = loop.build_optimizer(
             config.optimizer,
-            variables,
+            model.trainable_variables,
             batch_size=batch_size,
             total_steps=total_steps,
             supervised_head=model.get_layer(heads.LOGITS).trainable_variables,
         )
-        view = views.single_maker(config.augment, size_px=size_px, seed=seed)
-
-        def step(batch: loop.Batch) -> dict[str, tf.Tensor]:
-            images = view(batch)
-            taught, _ = teacher(images, training=False)
-            with tf.GradientTape() as tape:
-                logits, _ = model(images, training=True)
-                imitation = losses.distillation(logits, taught, temperature=config.temperature)
-                loss = (1.0 - config.label_weight) * imitation
-                if config.label_weight:
-                    loss += config.label_weight * _cross_entropy(logits, batch["label"])
-                loss = distributed.part_of_mean(loss)
-            optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
-            agreement = _accuracy(logits, tf.argmax(taught, axis=1))
-            return {"loss": loss, "agreement": distributed.part_of_mean(agreement)}
-
         history = loop.train(
-            step,
+            distill_step(config, model, optimizer, teacher=teacher, seed=seed),
             data.remaining_batches(files, batch_size=batch_size, total_steps=total_steps, seed=seed),
             trackables={"model": model},
             optimizer=optimizer,
@@ -176,11 +178,54 @@ def distill(
     return Classifier(model, history)
 
 
+def distill_step(
+    config: DistillConfig,
+    model: tf_keras.Model,
+    optimizer: tf_keras.optimizers.Optimizer,
+    *,
+    teacher: tf_keras.Model,
+    seed: int,
+) -> loop.Step:
+    """One replica's step of distillation: its share of a batch → its parts of loss and agreement with the teacher.
+
+    Args:
+        config: of the training.
+        model: the student, images → (logits [B, C], h).
+        optimizer: built on the student's trainable variables.
+        teacher: images → (logits [B, C], h).
+        seed: of the crops.
+    """
+    variables = model.trainable_variables
+    view = views.single_maker(config.augment, size_px=teacher.input_shape[1], seed=seed)
+
+    def step(batch: loop.Batch) -> dict[str, tf.Tensor]:
+        images = view(batch)
+        taught, _ = teacher(images, training=False)
+        with tf.GradientTape() as tape:
+            logits, _ = model(images, training=True)
+            imitation = losses.distillation(logits, taught, temperature=config.temperature)
+            loss = (1.0 - config.label_weight) * distributed.part_of_mean(imitation)
+            if config.label_weight:
+                loss += config.label_weight * _cross_entropy(logits, batch["label"])
+        optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
+        agreement = _accuracy(logits, tf.argmax(taught, axis=1))
+        return {"loss": loss, "agreement": distributed.part_of_mean(agreement)}
+
+    return step
+
+
+def _trained(model: tf_keras.Model, *, frozen: bool) -> list[tf.Variable]:
+    return model.get_layer(heads.LOGITS).trainable_variables if frozen else model.trainable_variables
+
+
 def _cross_entropy(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-    """Mean over the labelled images of a batch; 0 where none is."""
+    """A replica's part of the mean over the labelled images of the global batch; 0 where none is.
+
+    Of these images the replicas have unequal numbers, so that the mean of their means would be another one.
+    """
     known = tf.cast(labels >= 0, logits.dtype)
     each = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=tf.maximum(labels, 0), logits=logits)
-    return tf.math.divide_no_nan(tf.reduce_sum(known * each), tf.reduce_sum(known))
+    return tf.math.divide_no_nan(tf.reduce_sum(known * each), distributed.sum_over_replicas(tf.reduce_sum(known)))
 
 
 def _accuracy(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:

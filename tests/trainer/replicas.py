@@ -10,23 +10,31 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
-from trainer import distributed, gradient_cache, lars, loop, losses, memory, stages
-from trainer.config import AugmentConfig, ComputeConfig, CropConfig, MemoryConfig, OptimizerConfig, PretrainConfig
+from trainer import classifiers, distributed, gradient_cache, lars, loop, losses, memory, stages
+from trainer.config import (
+    AugmentConfig,
+    ClassifierConfig,
+    ComputeConfig,
+    CropConfig,
+    DistillConfig,
+    MemoryConfig,
+    OptimizerConfig,
+    PretrainConfig,
+)
 
-N_IMAGES, N_DIMENSIONS, TEMPERATURE = 8, 3, 0.3
+N_IMAGES, N_DIMENSIONS, N_CLASSES, TEMPERATURE = 8, 3, 3, 0.3
 GENERATOR = np.random.default_rng(5)
 VIEWS = [GENERATOR.normal(size=[N_IMAGES, 4]) for _ in range(2)]
 Z = [GENERATOR.normal(size=[N_IMAGES, N_DIMENSIONS]) for _ in range(2)]
 QUEUE = GENERATOR.normal(size=[5, N_DIMENSIONS])
 QUEUE /= np.linalg.norm(QUEUE, axis=1, keepdims=True)
 QUEUE[3] = 0  # an empty slot
+LABELS = np.array([0, 2, 1, -1, -1, 1, -1, -1])  # three of the first half, one of the second
 SIDE = 4
-PRETRAINING = PretrainConfig(
-    # Crops show whose keys made a view; colours would be traced on each of three replicas, for seconds.
-    augment=AugmentConfig(crop=CropConfig(size_px=SIDE), jitter_strength=0.0, grayscale_probability=0.0),
-    batch_size=N_IMAGES,
-    optimizer=OptimizerConfig(name="sgd", learning_rate=0.5),  # a wrong scale of the gradient shows; LARS hides it
-)
+# Crops show whose keys made a view; colours would be traced on each of three replicas, for seconds.
+CROPS = AugmentConfig(crop=CropConfig(size_px=SIDE), jitter_strength=0.0, grayscale_probability=0.0)
+SGD = OptimizerConfig(name="sgd", learning_rate=0.5)  # a wrong scale of the gradient shows; LARS hides it
+PRETRAINING = PretrainConfig(augment=CROPS, batch_size=N_IMAGES, optimizer=SGD)
 
 
 def network(seed, n_inputs, n_outputs):
@@ -81,17 +89,48 @@ def step_results(strategy, *, chunk_size=None):
     }
 
 
+def image_network(seed):
+    inputs = tf_keras.layers.Input([SIDE, SIDE, 3])
+    return tf_keras.Model(inputs, network(seed, SIDE * SIDE * 3, 6)(tf_keras.layers.Flatten()(inputs)))
+
+
+def classifier(seed):
+    encoder = image_network(seed)
+    return tf_keras.Model(encoder.input, [network(seed, 6, N_CLASSES)(encoder.output), encoder.output])
+
+
 def pretraining_results(strategy):
     """The trainer's own step, on images: metrics, and all variables after it."""
-    images = np.random.default_rng(6).integers(0, 256, (N_IMAGES, SIDE, SIDE, 3), np.uint8)
     with strategy.scope():
-        inputs = tf_keras.layers.Input([SIDE, SIDE, 3])
-        flat = tf_keras.layers.Flatten()(inputs)
-        encoder = tf_keras.Model(inputs, network(1, SIDE * SIDE * 3, 6)(flat))
-        head = network(2, 6, N_DIMENSIONS)
-        variables = encoder.trainable_variables + head.trainable_variables
-        optimizer = loop.build_optimizer(PRETRAINING.optimizer, variables, batch_size=N_IMAGES, total_steps=2)
-        step = stages.pretrain_step(PRETRAINING, encoder, head, optimizer, seed=3)
+        encoder, head = image_network(1), network(2, 6, N_DIMENSIONS)
+        step = stages.pretrain_step(PRETRAINING, encoder, head, optimizer_of(encoder, head), seed=3)
+    return results_of_step(strategy, step, encoder, head)
+
+
+def distillation_results(strategy):
+    """The same of a step of distillation in which some images have labels."""
+    config = DistillConfig(augment=CROPS, label_weight=0.5, temperature=1.0)
+    with strategy.scope():
+        student = classifier(1)
+        step = classifiers.distill_step(config, student, optimizer_of(student), teacher=classifier(7), seed=3)
+    return results_of_step(strategy, step, student)
+
+
+def supervised_results(strategy):
+    """The same of a step on these labels alone."""
+    with strategy.scope():
+        model = classifier(1)
+        step = classifiers.classifier_step(ClassifierConfig(augment=CROPS), model, optimizer_of(model), seed=3)
+    return results_of_step(strategy, step, model)
+
+
+def optimizer_of(*models):
+    variables = [variable for model in models for variable in model.trainable_variables]
+    return loop.build_optimizer(SGD, variables, batch_size=N_IMAGES, total_steps=2)
+
+
+def results_of_step(strategy, step, *models):
+    images = np.random.default_rng(6).integers(0, 256, (N_IMAGES, SIDE, SIDE, 3), np.uint8)
 
     def run():
         keys = np.arange(N_IMAGES)
@@ -101,12 +140,13 @@ def pretraining_results(strategy):
                 "size": own(np.full([N_IMAGES, 2], SIDE, np.int32)),
                 "key": own(keys),
                 "epoch": own(np.zeros_like(keys)),
+                "label": own(LABELS),
             }
         )
 
     metrics = tf.function(lambda: strategy.run(run), autograph=False)()
     return {name: total(strategy, part) for name, part in metrics.items()} | {
-        "variables": [variable.numpy().tolist() for variable in encoder.variables + head.variables]
+        "variables": [variable.numpy().tolist() for model in models for variable in model.variables]
     }
 
 
@@ -172,6 +212,8 @@ def mirrored():
         if strategy.num_replicas_in_sync <= 2:
             found |= {
                 "pretraining": pretraining_results(strategy),
+                "distillation": distillation_results(strategy),
+                "supervised": supervised_results(strategy),
                 "loss": loss_results(strategy),
                 "queue": loss_results(strategy, queue=QUEUE),
                 "queue and blocks": loss_results(strategy, queue=QUEUE, block_rows=3),

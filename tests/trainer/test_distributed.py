@@ -49,9 +49,11 @@ def test_step_on_replicas_equals_one_replica_in_loss_gradients_and_weights(mirro
     assert_same(mirrored[n_replicas]["step"], mirrored["1"]["step"], rtol=1e-10, atol=1e-12)
 
 
-def test_pretrainings_own_step_on_replicas_equals_one_replica(mirrored):
+@pytest.mark.parametrize("stage", ["pretraining", "distillation", "supervised"])
+def test_trainers_own_step_on_replicas_equals_one_replica(mirrored, stage):
+    """Where there are labels, the replicas have unequal numbers of them."""
     # The views are float32, made by XLA on one replica and op by op on several, so they differ by a rounding.
-    assert_same(mirrored["2"]["pretraining"], mirrored["1"]["pretraining"], rtol=1e-4, atol=1e-6)
+    assert_same(mirrored["2"][stage], mirrored["1"][stage], rtol=1e-4, atol=1e-6)
 
 
 def test_step_on_replicas_moving_statistics_are_those_of_the_global_batch(mirrored):
