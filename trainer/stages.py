@@ -157,8 +157,7 @@ def pretrain_step(
 
     def in_chunks(batch: loop.Batch) -> tuple[tuple[tf.Tensor, ...], list[tf.Tensor], tuple[tf.Tensor, ...] | None]:
         def chunk_of_views(first: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            end = first + config.gradient_cache.chunk_size
-            return make_views({name: tensor[first:end] for name, tensor in batch.items()})
+            return make_views({name: chunks.chunk(tensor, first) for name, tensor in batch.items()})
 
         n_images = batch["image"].shape[0]
         results, gradients = chunks.gradients(chunk_of_views, n_images, contrast)
