@@ -88,8 +88,12 @@ def train_classifier(
                 checkpoint_dir,
                 config,
                 seed=seed,
-                images=files.count,
+                images=sources.fingerprint(files),
+                encoder=encoder_config.model_dump(mode="json"),
+                size_px=size_px,
+                n_classes=n_classes,
                 pretrained=pretrained and digest(pretrained),
+                kept_head=kept and digest(kept),
                 frozen=frozen,
             ),
             report=report,
@@ -171,7 +175,13 @@ def distill(
             batch_size=batch_size,
             jit_compile=distributed.jit_of(config.compute, strategy),
             saving=checkpoints.saving_of(
-                checkpoint_dir, config, seed=seed, images=files.count, teacher=digest(teacher)
+                checkpoint_dir,
+                config,
+                seed=seed,
+                images=sources.fingerprint(files),
+                size_px=size_px,
+                n_classes=n_classes,
+                teacher=digest(teacher),
             ),
             report=report,
         )

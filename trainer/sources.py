@@ -7,9 +7,12 @@ on their way.
 import abc
 import contextlib
 import functools
+import hashlib
+import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -22,6 +25,7 @@ _FILES_AT_ONCE = 16  # of a stream, so that neighbours in a file are far apart i
 _UNLABELED = -1
 _EXTENSIONS = (".jpg", ".jpeg", ".png", ".gif", ".bmp")
 _HEADER_BYTES = 2**16
+_DIGEST_BUCKETS = 2**62
 _READERS = 16
 _FEATURES = {
     "image": tf.io.FixedLenFeature([], tf.string),
@@ -115,9 +119,11 @@ class RecordFiles(ExampleFiles):
 
     Attributes:
         paths: of the files, gzipped if they end in `.gz`.
+        digest: of all keys, labels and images in their order.
     """
 
     paths: tuple[str, ...]
+    digest: int
 
     def in_order(self) -> tf.data.Dataset:
         return _records(list(self.paths))
@@ -171,11 +177,13 @@ class ImageFolder(_IndexedExamples):
         root: the folder.
         names: of the files, relative to it and with `/` between; they are the examples' keys.
         labels: of the files.
+        checksums: of what was read of each file to measure it, the whole of a small one.
     """
 
     root: str
     names: tuple[str, ...]
     labels: tuple[int, ...]
+    checksums: tuple[int, ...]
 
     def read(self, reference: tf.Tensor) -> Example:
         names, labels = self._tables
@@ -232,16 +240,21 @@ def open_examples(patterns: Sequence[str]) -> RecordFiles:
     if not paths:
         raise ValueError(f"no examples at {list(patterns)}: the step before wrote none there")
 
-    def measure(state: tuple[tf.Tensor, tf.Tensor], record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        count, canvas = state
-        return count + 1, tf.maximum(canvas, images.png_size(_parse(record)["image"]))
+    def measure(state: tuple[tf.Tensor, ...], record: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        (count, canvas, digest), example = state, _parse(record)
+        numbers = [tf.strings.as_string(number) for number in (digest, example["label_index"])]
+        content = tf.strings.join([*numbers, example["key"], example["image"]], separator=" ")
+        digest = tf.strings.to_hash_bucket_fast(content, _DIGEST_BUCKETS)
+        return count + 1, tf.maximum(canvas, images.png_size(example["image"])), digest
 
-    count, canvas = _records(paths).reduce((tf.constant(0), tf.zeros([2], tf.int32)), measure)
+    start = tf.constant(0), tf.zeros([2], tf.int32), tf.constant(0, tf.int64)
+    count, canvas, digest = _records(paths).reduce(start, measure)
     if count == 0:
         raise ValueError(f"the files at {list(patterns)} hold no examples")
     first = images.png_size(_parse(next(iter(_records(paths))))["image"])
     return RecordFiles(
         paths=tuple(paths),
+        digest=int(digest),
         count=int(count),
         short_side_px=int(tf.reduce_min(first)),
         canvas_px=tuple(int(side) for side in canvas),
@@ -268,18 +281,40 @@ def open_folder(path: str, *, short_side_px: int | None = None) -> ImageFolder:
     classes = tuple(sorted({folder for folder in folders if folder is not None}))
     index = {folder: label for label, folder in enumerate(classes)} | {None: _UNLABELED}
     with ThreadPoolExecutor(_READERS) as readers:
-        sizes = np.array(list(readers.map(lambda name: _file_size_px(tf.io.gfile.join(path, name)), names)))
+        measured = readers.map(lambda name: _measured(tf.io.gfile.join(path, name)), names)
+        sizes, checksums = zip(*measured, strict=True)
+    sizes = np.array(sizes)
     short_side_px = short_side_px or int(sizes.min())
     canvas = tf.reduce_max(images.canonical_size(tf.constant(sizes), short_side_px=short_side_px), axis=0)
     return ImageFolder(
         root=path,
         names=names,
         labels=tuple(index[folder] for folder in folders),
+        checksums=checksums,
         count=len(names),
         short_side_px=short_side_px,
         canvas_px=tuple(int(side) for side in canvas),
         classes=classes,
     )
+
+
+def fingerprint(files: RecordFiles | ImageFolder) -> dict[str, Any]:
+    """Tells sets of examples apart, wherever they lie: JSON values, made of what was read when the set was opened.
+
+    Of an image file of more than 64 KiB only the name and the beginning count.
+    """
+    if isinstance(files, ImageFolder):
+        rows = zip(files.labels, files.checksums, files.names, strict=True)
+        digest = hashlib.sha256("\n".join(f"{label} {checksum} {name}" for label, checksum, name in rows).encode())
+        examples = digest.hexdigest()
+    else:
+        examples = f"{files.digest:016x}"
+    return {
+        "count": files.count,
+        "short_side_px": files.short_side_px,
+        "classes": list(files.classes),
+        "examples": examples,
+    }
 
 
 def _permutation(count: int, key: tf.Tensor) -> tf.Tensor:
@@ -309,15 +344,16 @@ def _image_names(root: str) -> Iterator[str]:
                 yield tf.io.gfile.join(folder, name)[len(root) :]
 
 
-def _file_size_px(path: str) -> tuple[int, int]:
+def _measured(path: str) -> tuple[tuple[int, int], int]:
+    """Height and width of an image, and a checksum of what had to be read of its file."""
     with tf.io.gfile.GFile(path, "rb") as file:
-        header = file.read(_HEADER_BYTES)
+        content = file.read(_HEADER_BYTES)
         try:
-            return images.encoded_size(header)
+            return images.encoded_size(content), zlib.crc32(content)
         except ValueError:
-            pass  # long metadata: the frame header comes later
+            content += file.read()  # long metadata: the frame header comes later
         try:
-            return images.encoded_size(header + file.read())
+            return images.encoded_size(content), zlib.crc32(content)
         except ValueError as error:
             raise _unreadable(path, error) from error
 

@@ -99,7 +99,7 @@ def pretrain(
                 checkpoint_dir,
                 config,
                 seed=seed,
-                images=files.count,
+                images=sources.fingerprint(files),
                 every_steps=config.checkpoint_every_steps,
                 kept=config.kept_checkpoints,
             ),

@@ -27,9 +27,9 @@ def label_fraction(files: ImageFolder, fraction: float, *, seed: int) -> ImageFo
     by_name = {files.classes[label]: names for label, names in names_by_class.items()}
     chosen = label_fractions.select(by_name, fraction, seed=seed)
     kept = {name for names in chosen.values() for name in names}
-    pairs = [pair for pair in zip(files.names, files.labels, strict=True) if pair[0] in kept]
-    names, labels = zip(*pairs, strict=True)
-    return dataclasses.replace(files, names=names, labels=labels, count=len(names))
+    rows = [row for row in zip(files.names, files.labels, files.checksums, strict=True) if row[0] in kept]
+    names, labels, checksums = zip(*rows, strict=True)
+    return dataclasses.replace(files, names=names, labels=labels, checksums=checksums, count=len(names))
 
 
 def with_labels_of(files: ImageFolder, labeled: ImageFolder) -> ImageFolder:
@@ -37,13 +37,16 @@ def with_labels_of(files: ImageFolder, labeled: ImageFolder) -> ImageFolder:
     roots = (folder.root.rstrip("/").split("/") for folder in (files, labeled))
     shared = takewhile(lambda pair: pair[0] == pair[1], zip(*roots, strict=False))
     root = "".join(f"{segment}/" for segment, _ in shared)
-    label_of = dict.fromkeys(_names_below(root, files), _UNLABELED)
-    label_of |= zip(_names_below(root, labeled), labeled.labels, strict=True)
+    names, labeled_names = _names_below(root, files), _names_below(root, labeled)
+    label_of = dict.fromkeys(names, _UNLABELED) | dict(zip(labeled_names, labeled.labels, strict=True))
+    checksums = [*files.checksums, *labeled.checksums]
+    checksum_of = dict(zip([*names, *labeled_names], checksums, strict=True))
     return dataclasses.replace(
         files,
         root=root,
         names=tuple(label_of),
         labels=tuple(label_of.values()),
+        checksums=tuple(checksum_of.values()),
         count=len(label_of),
         canvas_px=tuple(max(sides) for sides in zip(files.canvas_px, labeled.canvas_px, strict=True)),
         classes=labeled.classes,

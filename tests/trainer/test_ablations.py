@@ -154,7 +154,7 @@ def test_cell_of_other_images_is_measured_again(folders, measured, tmp_path):
     assert "measured before" in moved, "the same images in another place are the same"
     (other / "test" / "cat" / "0.png").rename(other / "test" / "dog" / "0.png")
     printed, _ = ablate("head", other, output, only=TWO_CELLS[1:])
-    assert "images.test.names was" in printed and "images.unlabeled" not in printed
+    assert "images.test.examples was" in printed and "images.unlabeled" not in printed
 
 
 class SigtermAt:

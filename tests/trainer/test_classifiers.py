@@ -151,12 +151,36 @@ def test_head_layer_without_a_head_is_refused(files):
         train_classifier(files, head_layer=1)
 
 
+@pytest.mark.usefixtures("eager")
+def test_training_of_another_classifier_does_not_go_on_and_says_what_differs(files, encoder, projection, tmp_path):
+    def train(files=files, **changed):
+        start = {"pretrained": encoder, "pretrained_head": projection, "head_layer": 1, "steps": 1}
+        return train_classifier(files, checkpoint_dir=str(tmp_path / "checkpoints"), **start | changed)
+
+    expected = train().model.get_weights()
+    others = {
+        "images.examples": {
+            "files": write_examples(tmp_path / "others", class_images(LABELS, seed=1), labels=LABELS)
+        },
+        "encoder.norm": {"encoder_config": TINY.model_copy(update={"norm": "local_batch"})},
+        "size_px": {"size_px": 16},
+        "n_classes": {"n_classes": 5},
+        "pretrained": {"pretrained": resnet.build_encoder(TINY, size_px=8, seed=3)},
+        "kept_head": {"pretrained_head": heads.projection_head(HeadConfig(output_dim=8), input_dim=4, seed=3)},
+        "frozen": {"frozen": True},
+    }
+    for field, changed in others.items():
+        with pytest.raises(ValueError, match=f"are of another training:\n  {field}: .* there, .* here\ngive"):
+            train(**changed)
+    assert_equal_weights(train().model.get_weights(), expected)
+
+
 @pytest.fixture(scope="module")
 def teacher(finetuned):
     return finetuned[0].model
 
 
-def distilled(files, teacher, **settings):
+def distilled(files, teacher, *, checkpoint_dir=None, **settings):
     defaults = {
         "student": TINY,
         "augment": CROP,
@@ -165,7 +189,8 @@ def distilled(files, teacher, **settings):
         "epochs": 60,
         "optimizer": ADAMW,
     }
-    return classifiers.distill(DistillConfig(**defaults | settings), files, seed=5, teacher=teacher)
+    config = DistillConfig(**defaults | settings)
+    return classifiers.distill(config, files, seed=5, teacher=teacher, checkpoint_dir=checkpoint_dir)
 
 
 def test_student_learns_its_teachers_answers_without_labels(files, teacher):
@@ -178,3 +203,26 @@ def test_student_learns_its_teachers_answers_without_labels(files, teacher):
 def test_distillation_by_labels_alone_is_supervised_training(files, teacher):
     student = distilled(files, teacher, label_weight=1.0, epochs=60)
     assert accuracy(student, files) > 0.9
+
+
+@pytest.mark.usefixtures("eager")
+def test_distillation_from_others_does_not_go_on_and_says_what_differs(files, tmp_path):
+    def teacher(*, size_px=8, n_classes=4, seed=1):
+        encoder = resnet.build_encoder(TINY, size_px=size_px, seed=seed)
+        return heads.classifier_on(encoder, n_classes=n_classes)
+
+    def distill(files=files, **changed):
+        return distilled(files, teacher(**changed), checkpoint_dir=str(tmp_path / "checkpoints"), epochs=1)
+
+    expected = distill().model.get_weights()
+    unlabeled = write_examples(tmp_path / "unlabeled", class_images(LABELS))
+    others = {
+        "images.examples": {"files": unlabeled},
+        "size_px": {"size_px": 16},
+        "teacher": {"seed": 2},
+        "n_classes": {"n_classes": 5},
+    }
+    for field, changed in others.items():
+        with pytest.raises(ValueError, match=f"are of another training:\n  {field}: .* there, .* here\n"):
+            distill(**changed)
+    assert_equal_weights(distill().model.get_weights(), expected)

@@ -1,4 +1,5 @@
 import io
+import json
 
 import numpy as np
 import pytest
@@ -119,7 +120,36 @@ def test_open_folder_jpeg_with_long_metadata_is_measured(tmp_path):
     image = Image.fromarray(random_images(1, height=12, width=16)[0])
     image.save(buffer, "JPEG", icc_profile=bytes(200_000))
     (tmp_path / "a.jpg").write_bytes(buffer.getvalue())
-    assert data.open_folder(str(tmp_path)).canvas_px == (12, 16)
+    (tmp_path / "b.jpg").write_bytes(buffer.getvalue()[:-3] + b"\0\xff\xd9")  # another one behind the metadata
+    folder = data.open_folder(str(tmp_path))
+    assert folder.canvas_px == (12, 16) and folder.checksums[0] != folder.checksums[1]
+
+
+def two_examples(root, kind, *, key="1", label=0, brightness=0):
+    """Two images, of which the second is as it is said."""
+    pixels, keys, labels = random_images(2, seed=3) // 2, ["0", key], [1, label]
+    pixels[1] += np.uint8(brightness)
+    if kind == "records":
+        root.mkdir()
+        return write_examples(root / "examples", pixels, labels=labels, keys=keys)
+    for image, name, index in zip(pixels, keys, labels, strict=True):
+        save(root / ("cat", "dog", "eel")[index] / f"{name}.png", image)
+    return data.open_folder(str(root))
+
+
+@pytest.mark.parametrize("kind", ["records", "folder"])
+def test_fingerprint_is_of_the_examples_and_not_of_their_place(tmp_path, kind):
+    one = sources.fingerprint(two_examples(tmp_path / "one", kind))
+    assert sources.fingerprint(two_examples(tmp_path / "elsewhere", kind)) == one == json.loads(json.dumps(one))
+    for name, change in {"key": {"key": "2"}, "label": {"label": 1}, "image": {"brightness": 1}}.items():
+        other = sources.fingerprint(two_examples(tmp_path / name, kind, **change))
+        assert {field for field in one if one[field] != other[field]} - {"classes"} == {"examples"}, name
+
+
+def test_fingerprint_of_the_same_files_at_another_size_is_another(tmp_path):
+    one = sources.fingerprint(two_examples(tmp_path / "one", "folder"))
+    other = sources.fingerprint(sources.open_folder(str(tmp_path / "one"), short_side_px=6))
+    assert {field for field in one if one[field] != other[field]} == {"short_side_px"}
 
 
 @pytest.mark.parametrize("file_format", ["JPEG", "PNG", "GIF", "BMP"])

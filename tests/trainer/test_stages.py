@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from example_files import class_images, random_images, write_examples
+from PIL import Image
 
 from trainer import data, diagnostics, heads, losses, resnet, stages, views
 from trainer.config import (
@@ -129,6 +130,26 @@ def test_pretrain_killed_and_resumed_equals_one_training_bit_for_bit(unlike, pre
         pretrain_config(), unlike, seed=1, checkpoint_dir=str(tmp_path)
     )  # finished: no more steps
     assert again.diagnostics.rows == pretrained.diagnostics.rows
+
+
+@pytest.mark.usefixtures("eager")
+def test_pretrain_on_other_images_does_not_go_on_and_says_what_differs(tmp_path):
+    def folder(name, *, seed, **size):
+        for index, image in enumerate(random_images(4, seed=seed)):
+            (tmp_path / name).mkdir(exist_ok=True)
+            Image.fromarray(image).save(tmp_path / name / f"{index}.png")
+        return data.open_folder(str(tmp_path / name), **size)
+
+    def pretrain(files):
+        config = pretrain_config(batch_size=4, epochs=1, diagnostics=UNWATCHED)
+        return stages.pretrain(config, files, seed=1, checkpoint_dir=str(tmp_path / "checkpoints"))
+
+    pretrain(folder("images", seed=1))
+    with pytest.raises(ValueError, match=r"are of another training:\n  images\.examples: .* there, .* here\ngive"):
+        pretrain(folder("others", seed=2))
+    with pytest.raises(ValueError, match=r"training:\n  images\.short_side_px: 8 there, 12 here\ngive"):
+        pretrain(folder("images", seed=1, short_side_px=12))
+    pretrain(folder("moved", seed=1))  # finished
 
 
 def test_pretrain_diagnostics_are_those_of_the_steps_and_of_the_trained_network(pretrained, unlike):

@@ -26,12 +26,17 @@ def examples(files):
     }
 
 
+def checksums(files):
+    return dict(zip((name.rsplit("/", 1)[-1] for name in files.names), files.checksums, strict=True))
+
+
 def test_label_fraction_takes_the_same_share_of_each_class_and_nests(classes):
     whole, tenth, half = (subsets.label_fraction(classes, fraction, seed=1) for fraction in (1.0, 0.1, 0.5))
     assert [files.count for files in (whole, tenth, half)] == [20, 2, 10]
     assert sorted(half.labels) == [0] * 5 + [1] * 5
     assert set(tenth.names) < set(half.names) < set(whole.names) and "none.png" not in whole.names
     assert examples(half).items() <= examples(classes).items()
+    assert checksums(half).items() <= checksums(classes).items() and len(set(checksums(classes).values())) == 21
     assert set(subsets.label_fraction(classes, 0.5, seed=2).names) != set(half.names)
 
 
@@ -47,6 +52,7 @@ def test_with_labels_of_another_folder_has_the_images_of_both(classes, tmp_path)
     unlabeled = folder(tmp_path, ["bee/x.png", "y.png"], seed=5)
     joined = subsets.with_labels_of(unlabeled, classes)
     assert joined.count == 23 and joined.classes == ("ant", "bee") and joined.canvas_px == (8, 8)
+    assert checksums(joined) == checksums(classes) | checksums(unlabeled)
     found = list(examples(joined).values())
     expected = [*examples(classes).values(), *((-1, image) for _, image in examples(unlabeled).values())]
     assert sorted(found) == sorted(expected)

@@ -124,7 +124,7 @@ class Bench:
         decisive = [each.model_dump(mode="json") if isinstance(each, Settings) else {"": each} for each in more]
         identity = {
             "seed": config.seed,
-            "images": fingerprint(files),
+            "images": sources.fingerprint(files),
             "settings": [
                 checkpoints.fixed(each) for each in (getattr(config, section).model_dump(mode="json"), *decisive)
             ],
@@ -137,7 +137,7 @@ class Bench:
         sets = {"unlabeled": self.unlabeled(config), "test": self.test(config, labels=labels)}
         if labels:
             sets["labeled"] = self.labeled(config)
-        return {"seed": config.seed, "images": {name: fingerprint(files) for name, files in sets.items()}}
+        return {"seed": config.seed, "images": {name: sources.fingerprint(files) for name, files in sets.items()}}
 
     def _open(self, path: str, size_px: int | None) -> sources.ExampleFiles:
         if (path, size_px) not in self._opened:
@@ -149,10 +149,3 @@ class Bench:
         if not files.classes:
             raise ValueError(f"{path} has no class folders: put the images of each class into a folder of its name")
         return files
-
-
-def fingerprint(files: sources.ExampleFiles) -> dict[str, Any]:
-    """Tells sets of images apart, wherever they lie: by number, names and classes."""
-    names = [*files.names, *map(str, files.labels)] if isinstance(files, sources.ImageFolder) else files.paths
-    digest = hashlib.sha256("\n".join(names).encode()).hexdigest()
-    return {"count": files.count, "classes": list(files.classes), "names": digest}
