@@ -3,7 +3,7 @@
 import tf_keras
 
 from trainer import loop, probes, sources, stages
-from trainer.config import EncoderConfig, ProbeConfig
+from trainer.config import ClassifierConfig, EncoderConfig, ProbeConfig
 
 Scores = dict[str, tuple[dict[str, float], dict[str, float]]]
 
@@ -32,7 +32,7 @@ def scores(
         report: receives its progress.
 
     Returns:
-        By name, top-1 and top-5 accuracy in [0, 1], and the settings that were chosen.
+        By name, top-1 and top-5 accuracy in [0, 1], and the settings that were chosen or trained with.
     """
     n_classes = len(train.classes)
     h_train, h_test = probes.embed(encoder, train), probes.embed(encoder, test)
@@ -52,6 +52,18 @@ def scores(
             report=report,
         )
         scored = probes.classify(classifier.model, test)
-        return found | {config.method: (probes.top_accuracies(scored.probabilities, scored.label), {})}
+        trained_with = _settings(config.gradient, classifier, n_images=train.count)
+        return found | {config.method: (probes.top_accuracies(scored.probabilities, scored.label), trained_with)}
     linear, chosen = probes.linear_probabilities(config, h_train, h_test, n_classes=n_classes, seed=seed)
     return found | {config.method: (probes.top_accuracies(linear, h_test.label), chosen)}
+
+
+def _settings(config: ClassifierConfig, classifier: stages.Classifier, *, n_images: int) -> dict[str, float]:
+    """What the figure of a training depends on; the epochs are those that were done."""
+    batch_size = min(config.batch_size, n_images)
+    return {
+        "learning_rate": config.optimizer.peak(batch_size),
+        "weight_decay": config.optimizer.weight_decay,
+        "epochs": classifier.history.rows[-1]["epoch"],
+        "batch_size": float(batch_size),
+    }
