@@ -9,7 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from trainer.config import Settings
+from trainer.config import ClassifierConfig, DistillConfig, PretrainConfig
 from trainer.history import History
 
 # Settings of a training that may change on the way: they move no weight, but for the rounding of another device.
@@ -21,7 +21,6 @@ FREE_SETTINGS = (
     "compute.tpu",
     "compute.jit_compile",
 )
-_EVERY_STEPS = 100  # where a configuration does not say it
 _ABSENT = "absent"
 _LOGGER = logging.getLogger(__name__)
 
@@ -45,7 +44,7 @@ class Saving:
 
 
 def saving_of(
-    directory: str | None, config: Settings, *, every_steps: int = _EVERY_STEPS, kept: int = 1, **more: Any
+    directory: str | None, config: PretrainConfig | ClassifierConfig | DistillConfig, **more: Any
 ) -> Saving | None:
     """How a training is saved whose identity is its settings and whatever else decides its weights, by name.
 
@@ -53,7 +52,12 @@ def saving_of(
     """
     if directory is None:
         return None
-    return Saving(directory, every_steps=every_steps, kept=kept, identity=config.model_dump(mode="json") | more)
+    return Saving(
+        directory,
+        every_steps=config.checkpoint_every_steps,
+        kept=config.kept_checkpoints,
+        identity=config.model_dump(mode="json") | more,
+    )
 
 
 class Checkpoints:

@@ -46,7 +46,14 @@ def projection():
 
 
 def train_classifier(files, *, steps=60, optimizer=ADAMW, head_layer=0, **settings):
-    config = ClassifierConfig(augment=CROP, batch_size=20, steps=steps, optimizer=optimizer, head_layer=head_layer)
+    config = ClassifierConfig(
+        augment=CROP,
+        batch_size=20,
+        steps=steps,
+        optimizer=optimizer,
+        head_layer=head_layer,
+        checkpoint_every_steps=2,
+    )
     defaults = {"seed": 2, "encoder_config": TINY, "size_px": 8, "n_classes": 4}
     return classifiers.train_classifier(config, files, **defaults | settings)
 
@@ -152,6 +159,16 @@ def test_head_layer_without_a_head_is_refused(files):
 
 
 @pytest.mark.usefixtures("eager")
+def test_training_falls_back_on_the_checkpoint_before_a_broken_one(files, tmp_path):
+    train_classifier(files, steps=5, checkpoint_dir=str(tmp_path))
+    assert sorted(path.name for path in tmp_path.glob("*.index")) == ["ckpt-4.index", "ckpt-5.index"]
+    (tmp_path / "ckpt-5.index").write_bytes(b"")
+    seen = []
+    train_classifier(files, steps=5, checkpoint_dir=str(tmp_path), report=seen.append)
+    assert [progress.step for progress in seen] == [5]
+
+
+@pytest.mark.usefixtures("eager")
 def test_training_of_another_classifier_does_not_go_on_and_says_what_differs(files, encoder, projection, tmp_path):
     def train(files=files, **changed):
         start = {"pretrained": encoder, "pretrained_head": projection, "head_layer": 1, "steps": 1}
@@ -203,6 +220,13 @@ def test_student_learns_its_teachers_answers_without_labels(files, teacher):
 def test_distillation_by_labels_alone_is_supervised_training(files, teacher):
     student = distilled(files, teacher, label_weight=1.0, epochs=60)
     assert accuracy(student, files) > 0.9
+
+
+@pytest.mark.usefixtures("eager")
+def test_distillation_keeps_as_many_checkpoints_as_configured(files, teacher, tmp_path):
+    often = {"checkpoint_every_steps": 1, "kept_checkpoints": 3}
+    distilled(files, teacher, checkpoint_dir=str(tmp_path), epochs=4, **often)
+    assert sorted(path.name for path in tmp_path.glob("*.index")) == [f"ckpt-{step}.index" for step in (2, 3, 4)]
 
 
 @pytest.mark.usefixtures("eager")

@@ -127,6 +127,8 @@ def test_config_every_field_says_what_it_is(config):
         (PretrainConfig, {"batch_size": 1}, "batch_size"),  # no negatives
         (PretrainConfig, {"epochs": 0}, "epochs"),
         (PretrainConfig, {"checkpoint_every_steps": 0}, "checkpoint_every_steps"),
+        (ClassifierConfig, {"kept_checkpoints": 0}, "kept_checkpoints"),
+        (DistillConfig, {"checkpoint_every_steps": 0}, "checkpoint_every_steps"),
         (ClassifierConfig, {"steps": True}, "steps"),
         (ProbeConfig, {"folds": 1}, "folds"),
         (ProbeConfig, {"inverse_regularization": ()}, "inverse_regularization"),

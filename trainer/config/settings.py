@@ -132,6 +132,8 @@ class PretrainConfig(Settings):
     kept_checkpoints: Count = Field(2, description="newest checkpoints that are kept")
 
 
+_BETWEEN_CHECKPOINTS = "steps between two checkpoints, where `python -m trainer` makes them; the pipeline makes none"
+_KEPT_CHECKPOINTS = "newest of these that are kept"
 _CROP_ONLY = AugmentConfig(jitter_strength=0.0, grayscale_probability=0.0)
 
 
@@ -155,6 +157,8 @@ class ClassifierConfig(Settings):
         description="layers of the projection head kept and tuned under the classifier; 0 is h, v2 uses 1",
     )
     compute: ComputeConfig = ComputeConfig()
+    checkpoint_every_steps: Count = Field(100, description=_BETWEEN_CHECKPOINTS)
+    kept_checkpoints: Count = Field(2, description=_KEPT_CHECKPOINTS)
 
     @model_validator(mode="after")
     def _one_view(self) -> "ClassifierConfig":
@@ -188,6 +192,8 @@ class DistillConfig(Settings):
     epochs: Count = Field(40, description="passes over the images")
     optimizer: OptimizerConfig = OptimizerConfig(learning_rate=3.0, weight_decay=1e-4, warmup_share=0.1)
     compute: ComputeConfig = ComputeConfig()
+    checkpoint_every_steps: Count = Field(100, description=_BETWEEN_CHECKPOINTS)
+    kept_checkpoints: Count = Field(2, description=_KEPT_CHECKPOINTS)
 
     @model_validator(mode="after")
     def _one_view(self) -> "DistillConfig":
