@@ -176,15 +176,20 @@ def finetune(config: MethodConfig, model: str | None, labeled: str, test: str | 
 def distill(config: MethodConfig, teacher: str, images: str, test: str | None, output: str) -> None:
     """Train a student on a teacher's predictions for images without labels.
 
-    Goes on from its checkpoint if it was stopped.
+    With distill.label_weight over 0 the labels of IMAGES count too: those in the teacher's class folders have one,
+    those beside the folders have none. Goes on from its checkpoint if it was stopped.
     """
     from trainer import export, probes, stages
 
     taught_by, _, classes = export.load_classifier(teacher)
+    files = _open(images, taught_by.input_shape[1])
+    if config.distill.label_weight:
+        words = f"distill.label_weight {config.distill.label_weight} makes the labels count (0 leaves them out): "
+        _check_classes(files, images, classes=classes, words=words)
     with _training("distillation") as report:
         distilled = stages.distill(
             config.distill,
-            _open(images, taught_by.input_shape[1]),
+            files,
             seed=config.seed,
             teacher=taught_by,
             checkpoint_dir=_checkpoints(output),
@@ -311,12 +316,18 @@ def _open(path: str, size_px: int | None) -> "ExampleFiles":
 def _open_labeled(path: str, size_px: int | None, *, classes: tuple[str, ...] = ()) -> "ExampleFiles":
     """Opens a folder of class folders; `classes`, where given, are the ones that it must have."""
     files = _open(path, size_px)
+    _check_classes(files, path, classes=classes)
+    return files
+
+
+def _check_classes(files: "ExampleFiles", path: str, *, classes: tuple[str, ...], words: str = "") -> None:
     if not files.classes:
-        raise ValueError(f"{path} has no class folders: put the images of each class into a folder of its name")
+        raise ValueError(
+            f"{words}{path} has no class folders: put the images of each class into a folder of its name"
+        )
     if classes and files.classes != classes:
         differing = sorted(set(files.classes) ^ set(classes))
-        raise ValueError(f"{path} must have the class folders {list(classes)}; differing: {differing}")
-    return files
+        raise ValueError(f"{words}{path} must have the class folders {list(classes)}; differing: {differing}")
 
 
 def _print_accuracies(rows: list[tuple[str, dict[str, float], dict[str, float]]]) -> None:

@@ -94,6 +94,25 @@ def test_distill_learns_from_a_finetuned_classifier(folders, finetuned, tmp_path
     assert "classifier:" in run("distill", "--teacher", finetuned, *images, "--output", str(tmp_path))
 
 
+def test_distill_with_labels_needs_the_teachers_class_folders(folders, finetuned, tmp_path):
+    def distill(images, *, code):
+        where = ("--teacher", finetuned, "--images", str(images), "--output", str(tmp_path / "student"))
+        return run("distill", *where, settings=[*SMALL, "distill.label_weight=0.5"], code=code)
+
+    for name, folder in {"flat": "", "others": "eel/"}.items():
+        for path in (folders / "train").rglob("*.png"):
+            target = tmp_path / name / folder / path.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(path.read_bytes())
+    assert "label_weight 0.5 makes the labels count" in distill(tmp_path / "flat", code=3)
+    assert "flat has no class folders" in distill(tmp_path / "flat", code=3)
+    assert "must have the class folders ['cat', 'dog']; differing: ['cat', 'dog', 'eel']" in distill(
+        tmp_path / "others", code=3
+    )
+    assert not (tmp_path / "student").exists()
+    assert "classifier:" in distill(folders / "train", code=0)
+
+
 class SigtermOnce:
     """Sends SIGTERM to this process when a training reports, once."""
 
