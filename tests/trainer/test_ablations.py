@@ -222,6 +222,15 @@ def test_color_cells_have_the_strengths_of_their_columns():
     assert untouched == (MethodConfig().supervised, MethodConfig().pretrain)
 
 
+@pytest.mark.parametrize("name", ["labels", "distillation"])
+def test_cells_that_are_fine_tuned_have_the_settings_of_their_share_of_the_labels(name):
+    config = PRESETS["imagenet_r50_v2"]()
+    cells = ABLATIONS[name].cells(config)
+    found = {(cell.column, cell.config.finetune.epochs, cell.config.finetune.head_layer) for cell in cells}
+    assert found == {("1%", 60, 1), ("10%", 30, 1)} | ({("100%", 30, 0)} if name == "labels" else set())
+    assert {cell.config.pretrain for cell in cells} == {config.pretrain}
+
+
 def test_composition_cells_have_their_two_ops_and_no_other_on_one_view():
     cells = {
         (cell.row, cell.column): cell.config.pretrain.augment

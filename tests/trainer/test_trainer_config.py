@@ -20,6 +20,7 @@ from trainer.config import (
     ProbeConfig,
     dump,
     encoder_of_depth,
+    finetuning_on,
     load,
 )
 
@@ -203,6 +204,43 @@ def test_presets_have_the_papers_views():
         == {name for name, view in views.items() if view.blur_probability == 0.5 and view.jitter_strength == 1.0}
     )
     assert PRESETS["imagenet_r50_v2"]().finetune.augment.crop.interpolation == "bicubic"
+
+
+@pytest.mark.parametrize(
+    ("name", "head_layers"),
+    [("imagenet_r50_v1", (0, 0, 0)), ("imagenet_r50_v2", (1, 1, 0)), ("imagenet_r152_3x_sk_v2", (1, 1, 0))],
+)
+def test_finetuning_on_more_labels_is_shorter_and_on_all_of_them_starts_from_h(name, head_layers):
+    start = PRESETS[name]().finetune
+    tuned = [finetuning_on(start, fraction) for fraction in (0.01, 0.1, 1.0)]
+    assert [config.epochs for config in tuned] == [60, 30, 30]
+    assert tuple(config.head_layer for config in tuned) == head_layers
+    for config in tuned:
+        assert start == config.model_copy(update={"epochs": 60, "head_layer": head_layers[0]})
+
+
+def test_finetuning_that_steps_alone_end_is_as_long_on_more_labels():
+    assert finetuning_on(ClassifierConfig(steps=5, epochs=None), 0.1) == ClassifierConfig(steps=5, epochs=None)
+
+
+def test_presets_distil_as_they_pretrain_and_by_the_papers_temperatures():
+    presets = {name: preset() for name, preset in PRESETS.items() if name != "laptop"}
+    for name, config in presets.items():
+        assert config.distill.batch_size == config.pretrain.batch_size and config.distill.epochs == 400
+        if name != "imagenet_r50_v1":  # whose paper distils nothing
+            assert config.distill.optimizer == config.pretrain.optimizer
+    students = {name: config.distill.student for name, config in presets.items()}
+    assert students.pop("cifar10_r18") == presets["cifar10_r18"].pretrain.encoder
+    assert set(students.values()) == {encoder_of_depth(50)}
+    assert {name: config.distill.temperature for name, config in presets.items()} == {
+        "cifar10_r18": 1.0,
+        "imagenet_r50_v1": 1.0,
+        "imagenet_r50_v2": 1.0,
+        "imagenet_r152_3x_sk_v2": 0.1,
+    }
+    crop_only = presets["imagenet_r50_v1"].finetune.augment
+    assert presets["imagenet_r50_v1"].distill == presets["imagenet_r50_v2"].distill
+    assert presets["imagenet_r50_v1"].distill.augment == crop_only
 
 
 @pytest.mark.parametrize("name", PRESETS)

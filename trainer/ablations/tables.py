@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trainer.ablations.arms import Arm, Distilled, FineTuned, Kept, Linear, Supervised
-from trainer.config import MethodConfig, load
+from trainer.config import MethodConfig, finetuning_on, load
 
 _V1, _V2 = "arXiv 2002.05709", "arXiv 2006.10029"
 _TOP1 = "linear top-1"
@@ -179,7 +179,7 @@ _FRACTIONS = {"1%": 0.01, "10%": 0.1, "100%": 1.0}
 
 def _labels(config: MethodConfig) -> list[Cell]:
     return [
-        Cell(row, column, config, arm)
+        Cell(row, column, _tuned_for(config, fraction), arm)
         for column, fraction in _FRACTIONS.items()
         for row, arm in {
             "random": Linear(fraction, untrained=True),
@@ -191,11 +191,15 @@ def _labels(config: MethodConfig) -> list[Cell]:
     ]
 
 
+def _tuned_for(config: MethodConfig, fraction: float) -> MethodConfig:
+    return config.model_copy(update={"finetune": finetuning_on(config.finetune, fraction)})
+
+
 def _distillation(config: MethodConfig) -> list[Cell]:
     unlabeled = _changed(config, {"distill.label_weight": 0.0})
     both = _changed(config, {"distill.label_weight": config.distill.label_weight or _LABEL_WEIGHT})
     return [
-        Cell(row, column, settings, arm)
+        Cell(row, column, _tuned_for(settings, fraction), arm)
         for column, fraction in _FRACTIONS.items()
         if fraction < 1
         for row, settings, arm in [

@@ -31,6 +31,9 @@ _IMAGENET_CROP = CropConfig(size_px=224, min_area=0.08, interpolation="bicubic")
 _IMAGENET_VIEW = AugmentConfig(crop=_IMAGENET_CROP, jitter_strength=1.0, blur_probability=0.5)
 _IMAGENET_CROP_ONLY = AugmentConfig(crop=_IMAGENET_CROP, jitter_strength=0.0, grayscale_probability=0.0)
 _CROP_ONLY = AugmentConfig(crop=CropConfig(min_area=0.08), jitter_strength=0.0, grayscale_probability=0.0)
+_PRETRAINING_V2 = OptimizerConfig(learning_rate=0.1, scaling="sqrt", weight_decay=1e-4, warmup_share=0.05)
+_SELF_TEMPERATURE, _SMALLER_TEMPERATURE = 1.0, 0.1  # of a student like its teacher, and of a smaller one
+_SMALL_FRACTION = 0.01
 
 
 def encoder_of_depth(
@@ -58,17 +61,35 @@ def encoder_of_depth(
     )
 
 
+def finetuning_on(config: ClassifierConfig, fraction: float) -> ClassifierConfig:
+    """Fine-tuning on a share of the labels, from the settings for 1% of them, which the presets have.
+
+    In the papers it takes 60 epochs on 1% and 30 on more, and keeps no layer of the projection head with all labels
+    (arXiv 2002.05709, appendix B.5; 2006.10029, section 3.1). Whatever the epochs are for 1%, they are halved.
+
+    Args:
+        config: for 1% of the labels.
+        fraction: of the labels, in (0, 1].
+    """
+    is_more, is_all = fraction > _SMALL_FRACTION, fraction == 1.0
+    epochs = config.epochs and max(config.epochs // 2, 1) if is_more else config.epochs
+    return config.model_copy(update={"epochs": epochs, "head_layer": 0 if is_all else config.head_layer})
+
+
 def laptop() -> MethodConfig:
     """A small network and few steps for two cores and some thousand small images: the defaults of every field."""
     return MethodConfig()
 
 
 def imagenet_r50_v1() -> MethodConfig:
-    """SimCLR with ResNet-50, 69.3% linear top-1 (arXiv 2002.05709, table 6; settings: appendices A and B)."""
-    epochs = 1000
+    """SimCLR with ResNet-50, 69.3% linear top-1 (arXiv 2002.05709, table 6; settings: appendices A and B).
+
+    The paper distils nothing; for that the settings are the second paper's.
+    """
+    epochs, encoder = 1000, encoder_of_depth(50)
     return MethodConfig(
         pretrain=PretrainConfig(
-            encoder=encoder_of_depth(50),
+            encoder=encoder,
             augment=_IMAGENET_VIEW.model_copy(update={"brightness": "additive"}),
             temperature=0.1,
             batch_size=4096,
@@ -87,6 +108,7 @@ def imagenet_r50_v1() -> MethodConfig:
             optimizer=OptimizerConfig(name="sgd", learning_rate=0.05, scaling="linear", decay="constant"),
         ),
         supervised=_supervised_imagenet(),
+        distill=_distillation_imagenet(encoder),
     )
 
 
@@ -104,6 +126,7 @@ def cifar10_r18() -> MethodConfig:
     """CIFAR-10 with ResNet-18 at B 512, about 91% linear after 1000 epochs (arXiv 2002.05709, appendix B.9)."""
     epochs = 1000
     encoder = encoder_of_depth(18, cifar_stem=True)
+    pretraining = OptimizerConfig(learning_rate=1.0, scaling="linear", weight_decay=1e-6, warmup_share=10 / epochs)
     return MethodConfig(
         pretrain=PretrainConfig(
             encoder=encoder,
@@ -111,9 +134,7 @@ def cifar10_r18() -> MethodConfig:
             temperature=0.5,
             batch_size=512,
             epochs=epochs,
-            optimizer=OptimizerConfig(
-                learning_rate=1.0, scaling="linear", weight_decay=1e-6, warmup_share=10 / epochs
-            ),
+            optimizer=pretraining,
         ),
         probe=_linear_evaluation(batch_size=512, crop=_CROP_ONLY),
         finetune=ClassifierConfig(
@@ -130,12 +151,18 @@ def cifar10_r18() -> MethodConfig:
             epochs=200,
             optimizer=OptimizerConfig(name="sgd", learning_rate=0.1, scaling="linear", weight_decay=5e-4),
         ),
-        distill=DistillConfig(student=encoder, augment=_CROP_ONLY, batch_size=512, epochs=400),
+        distill=DistillConfig(
+            student=encoder,
+            temperature=_SELF_TEMPERATURE,
+            augment=_CROP_ONLY,
+            batch_size=512,
+            epochs=400,
+            optimizer=pretraining,
+        ),
     )
 
 
 def _imagenet_v2(encoder: EncoderConfig) -> MethodConfig:
-    pretraining = OptimizerConfig(learning_rate=0.1, scaling="sqrt", weight_decay=1e-4, warmup_share=0.05)
     return MethodConfig(
         pretrain=PretrainConfig(
             encoder=encoder,
@@ -144,7 +171,7 @@ def _imagenet_v2(encoder: EncoderConfig) -> MethodConfig:
             temperature=0.1,
             batch_size=4096,
             epochs=800,
-            optimizer=pretraining,
+            optimizer=_PRETRAINING_V2,
             memory=MemoryConfig(queue_size=65536),
             checkpoint_every_steps=1000,
         ),
@@ -158,13 +185,20 @@ def _imagenet_v2(encoder: EncoderConfig) -> MethodConfig:
             head_layer=1,
         ),
         supervised=_supervised_imagenet(),
-        distill=DistillConfig(
-            student=encoder_of_depth(50),
-            augment=_IMAGENET_CROP_ONLY,
-            batch_size=4096,
-            epochs=400,
-            optimizer=pretraining,
-        ),
+        distill=_distillation_imagenet(encoder),
+    )
+
+
+def _distillation_imagenet(teacher: EncoderConfig) -> DistillConfig:
+    """A ResNet-50 is taught, at pretraining's rate, decay and batch (arXiv 2006.10029, section 3.1)."""
+    student = encoder_of_depth(50)
+    return DistillConfig(
+        student=student,
+        temperature=_SELF_TEMPERATURE if student == teacher else _SMALLER_TEMPERATURE,
+        augment=_IMAGENET_CROP_ONLY,
+        batch_size=4096,
+        epochs=400,
+        optimizer=_PRETRAINING_V2,
     )
 
 
