@@ -34,7 +34,6 @@ class LARS(tf_keras.optimizers.Optimizer):
             name: of the optimizer.
             **kwargs: of `tf_keras.optimizers.Optimizer`.
         """
-        kwargs.pop("weight_decay", None)
         super().__init__(name=name, **kwargs)
         self._learning_rate = self._build_learning_rate(learning_rate)
         self.momentum = momentum

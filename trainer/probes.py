@@ -79,9 +79,10 @@ def linear_probabilities(
 ) -> tuple[np.ndarray, dict[str, float]]:
     """A linear classifier of standardised h, solved to its optimum: logistic regression or ridge, by `config.method`.
 
-    The paper trains the logistic one by SGD (arXiv 2002.05709, appendix B.6; `stages.train_probe` does). Here its
-    only setting, C (1/λ of ridge), is chosen by cross-validation on the labelled images alone; `seed` draws the
-    folds. Ridge regresses one-hot labels in closed form, and its shares are the softmax of the regressed scores.
+    The paper trains the logistic one by SGD (arXiv 2002.05709, appendix B.6), as `classifiers.train_classifier` does
+    with a frozen encoder. Here its only setting, C (1/λ of ridge), is chosen by cross-validation on the labelled
+    images alone; `seed` draws the folds. Ridge regresses one-hot labels in closed form, and its shares are the
+    softmax of the regressed scores.
 
     Returns:
         [n, C] float64 class probabilities of the test images, and the settings that were chosen.

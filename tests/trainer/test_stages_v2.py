@@ -18,6 +18,7 @@ from trainer.config import (
     OptimizerConfig,
     PretrainConfig,
 )
+from trainer.gradient_cache import GradientCache
 from trainer.memory import Memory
 
 TINY = EncoderConfig(stage_blocks=(1,), width=4)
@@ -78,6 +79,14 @@ def test_pretrain_in_pieces_takes_the_steps_of_the_whole_batch(files, plain, set
 def test_pretrain_chunks_with_batch_norms_of_their_own_take_other_steps(files, plain):
     other = pretrain(files, epochs=1, gradient_cache=GradientCacheConfig(chunk_size=2, batch_norm="per_chunk"))
     assert first_step(other) != pytest.approx(first_step(plain), rel=0.01)
+
+
+@pytest.mark.parametrize(("norm", "sweeps"), [("batch", 5), ("layer", 2), ("group", 2)])
+def test_pretrain_chunks_sweep_once_for_each_batch_norm_on_the_way_to_z(norm, sweeps):
+    """The stem's, two of the block and two of the head, which has batch norm whatever the encoder has."""
+    encoder = resnet.build_encoder(TINY.model_copy(update={"norm": norm}), size_px=8, seed=0)
+    head = heads.projection_head(HeadConfig(output_dim=8), input_dim=encoder.output_shape[-1], seed=1)
+    assert GradientCache(encoder, head, chunk_size=2).sweeps == sweeps
 
 
 def test_pretrain_memory_starts_empty_and_then_changes_the_loss(files, plain):

@@ -95,8 +95,8 @@ class GradientCacheConfig(Settings):
     chunk_size: Count | None = Field(None, description="images at once, dividing the batch; null: the whole batch")
     batch_norm: Literal["exact", "per_chunk"] = Field(
         "exact",
-        description="batch norm over the whole batch at the price of two more sweeps for each norm layer, or over "
-        "each chunk; norm layer and group need neither",
+        description="batch norm over the whole batch at the price of two more sweeps for each one before z, or "
+        "over each chunk; with norm layer or group only the projection head has any",
     )
 
 
