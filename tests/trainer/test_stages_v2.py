@@ -66,11 +66,10 @@ def first_step(trained):
 @pytest.mark.parametrize(
     "settings",
     [
-        {"gradient_cache": GradientCacheConfig(chunk_size=2)},
         {"gradient_cache": GradientCacheConfig(chunk_size=2), "compute": ComputeConfig(jit_compile=True)},
         {"similarity_block_rows": 4},
     ],
-    ids=["chunks", "chunks compiled by XLA", "blocks"],
+    ids=["chunks compiled by XLA", "blocks"],
 )
 def test_pretrain_in_pieces_takes_the_steps_of_the_whole_batch(files, plain, settings):
     assert first_step(pretrain(files, epochs=1, **settings)) == pytest.approx(first_step(plain), rel=1e-3)
