@@ -8,7 +8,7 @@ import tf_keras
 from trainer import checkpoints, data, distributed, heads, loop, losses, resnet, sources, views
 from trainer.config import ClassifierConfig, DistillConfig, EncoderConfig
 from trainer.history import History
-from trainer.weights import digest
+from trainer.weights import copy_of, digest
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,8 @@ def distill(
             supervised_head=model.get_layer(heads.LOGITS).trainable_variables,
         )
         history = loop.train(
-            distill_step(config, model, optimizer, teacher=teacher, seed=seed),
+            # A copy: replicas on a TPU read no variable that was made outside of their strategy.
+            distill_step(config, model, optimizer, teacher=copy_of(teacher), seed=seed),
             data.remaining_batches(files, batch_size=batch_size, total_steps=total_steps, seed=seed),
             trackables={"model": model},
             optimizer=optimizer,

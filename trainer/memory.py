@@ -5,6 +5,7 @@ import tf_keras
 
 from trainer import distributed
 from trainer.config import MemoryConfig
+from trainer.weights import copy_of
 
 
 class Memory(tf.Module):
@@ -32,7 +33,7 @@ class Memory(tf.Module):
         super().__init__(name="memory")
         if not config.queue_size:
             raise ValueError("a memory needs memory.queue_size of at least 1; got 0, which stands for no memory")
-        self.encoder, self.head = _copy(encoder), _copy(head)
+        self.encoder, self.head = copy_of(encoder), copy_of(head)
         self._momentum = config.momentum
         # All replicas write the same values, so that any one's will do.
         same = {"trainable": False, "aggregation": tf.VariableAggregation.ONLY_FIRST_REPLICA}
@@ -86,9 +87,3 @@ class Memory(tf.Module):
         rows = (self.written + tf.range(n_rows))[-size:] % size  # of a batch larger than the queue the last ones stay
         self.queue.assign(tf.tensor_scatter_nd_update(self.queue, rows[:, tf.newaxis], z[-size:]))
         self.written.assign_add(n_rows)
-
-
-def _copy(model: tf_keras.Model) -> tf_keras.Model:
-    copy = tf_keras.models.clone_model(model)
-    copy.set_weights(model.get_weights())
-    return copy

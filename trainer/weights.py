@@ -97,6 +97,13 @@ def assign(variables: Mapping[str, tf.Variable], tensors: Mapping[str, np.ndarra
         variable.assign(tensors[name])
 
 
+def copy_of(model: tf_keras.Model) -> tf_keras.Model:
+    """A functional model of the same layers and weights, its variables made in the current strategy's scope."""
+    copy = tf_keras.models.clone_model(model)
+    copy.set_weights(model.get_weights())
+    return copy
+
+
 def digest(model: tf_keras.Model) -> str:
     """Tells two networks apart: a hash of all weights, batch-norm statistics included."""
     state = hashlib.sha256()

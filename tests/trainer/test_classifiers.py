@@ -1,11 +1,13 @@
 import numpy as np
 import pytest
+import tensorflow as tf
 from example_files import class_images, write_examples
 
 from trainer import classifiers, data, embeddings, heads, resnet
 from trainer.config import (
     AugmentConfig,
     ClassifierConfig,
+    ComputeConfig,
     CropConfig,
     DistillConfig,
     EncoderConfig,
@@ -215,6 +217,20 @@ def test_student_learns_its_teachers_answers_without_labels(files, teacher):
     student = distilled(files, teacher)
     assert student.history.rows[-1]["agreement"] > 0.9 > student.history.rows[0]["agreement"]
     assert_equal_weights(teacher.get_weights(), before)
+
+
+def test_distillation_on_replicas_has_its_teacher_in_their_scope(files, teacher, monkeypatch):
+    class SeenError(Exception):
+        pass
+
+    def look(config, model, optimizer, *, teacher, seed):
+        extended = tf.distribute.get_strategy().extended
+        raise SeenError([extended.variable_created_in_scope(variable) for variable in teacher.variables])
+
+    monkeypatch.setattr(classifiers, "distill_step", look)
+    with pytest.raises(SeenError) as seen:
+        distilled(files, teacher, compute=ComputeConfig(strategy="mirrored"))
+    assert seen.value.args[0] == [True] * len(teacher.variables)
 
 
 def test_distillation_by_labels_alone_is_supervised_training(files, teacher):
