@@ -94,9 +94,9 @@ test: $(READY) lint  ## lint and all tests, the browser's too
 	@command -v chromium chromium-browser google-chrome >/dev/null || bash tests/install_chromium.sh
 	@$(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: test-gcs
-test-gcs: $(READY)  ## the whole pipeline, tiny, on gs:// paths: an emulator of Google Cloud Storage on loopback
-	@$(PYTHON) -m pytest -m slow tests/gcs
+.PHONY: test-long
+test-long: $(READY)  ## what `make test` leaves out: the whole pipeline, tiny, on gs:// paths; eight replicas
+	@$(PYTHON) -m pytest -m slow
 
 .PHONY: lint
 lint: $(READY)  ## style, formatting, generated documentation

@@ -1,6 +1,7 @@
 """One pretraining step on several replicas in a process of its own; prints what came out as JSON.
 
-`replicas.py mirrored` runs 1, 2, 4 and 8 logical CPU devices; `replicas.py multi_worker` is a worker of TF_CONFIG.
+`replicas.py mirrored` runs 1, 2, 4 and 8 logical CPU devices; `many` takes the trainer's own step on all of them;
+`multi_worker` is a worker of TF_CONFIG.
 """
 
 import json
@@ -10,13 +11,14 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
-from trainer import classifiers, distributed, gradient_cache, lars, loop, losses, memory, stages
+from trainer import classifiers, distributed, gradient_cache, heads, lars, loop, losses, memory, resnet, stages
 from trainer.config import (
     AugmentConfig,
     ClassifierConfig,
     ComputeConfig,
     CropConfig,
     DistillConfig,
+    EncoderConfig,
     MemoryConfig,
     OptimizerConfig,
     PretrainConfig,
@@ -34,7 +36,8 @@ SIDE = 4
 # Crops show whose keys made a view; colours would be traced on each of three replicas, for seconds.
 CROPS = AugmentConfig(crop=CropConfig(size_px=SIDE), jitter_strength=0.0, grayscale_probability=0.0)
 SGD = OptimizerConfig(name="sgd", learning_rate=0.5)  # a wrong scale of the gradient shows; LARS hides it
-PRETRAINING = PretrainConfig(augment=CROPS, batch_size=N_IMAGES, optimizer=SGD)
+RESNET = EncoderConfig(stage_blocks=(1,), width=4)
+PRETRAINING = PretrainConfig(encoder=RESNET, augment=CROPS, batch_size=N_IMAGES, optimizer=SGD)
 
 
 def network(seed, n_inputs, n_outputs):
@@ -100,9 +103,10 @@ def classifier(seed):
 
 
 def pretraining_results(strategy):
-    """The trainer's own step, on images: metrics, and all variables after it."""
+    """The trainer's own step, on images and its own networks: metrics, and all variables after it."""
     with strategy.scope():
-        encoder, head = image_network(1), network(2, 6, N_DIMENSIONS)
+        encoder = resnet.build_encoder(PRETRAINING.encoder, size_px=SIDE, seed=1)
+        head = heads.projection_head(PRETRAINING.head, input_dim=encoder.output_shape[-1], seed=2)
         step = stages.pretrain_step(PRETRAINING, encoder, head, optimizer_of(encoder, head), seed=3)
     return results_of_step(strategy, step, encoder, head)
 
@@ -224,10 +228,14 @@ def mirrored():
     return results
 
 
+def many():
+    return {strategy.num_replicas_in_sync: pretraining_results(strategy) for strategy in strategies()}
+
+
 def multi_worker():
     return step_results(distributed.strategy_of(ComputeConfig(strategy="multi_worker")))
 
 
 if __name__ == "__main__":
     tf_keras.backend.set_floatx("float64")
-    json.dump({"mirrored": mirrored, "multi_worker": multi_worker}[sys.argv[1]](), sys.stdout)
+    json.dump({"mirrored": mirrored, "many": many, "multi_worker": multi_worker}[sys.argv[1]](), sys.stdout)

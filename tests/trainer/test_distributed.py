@@ -24,8 +24,8 @@ def start(mode, **environment):
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def results_of(*processes):
-    outputs = [process.communicate(timeout=300) for process in processes]
+def results_of(*processes, timeout_s=300):
+    outputs = [process.communicate(timeout=timeout_s) for process in processes]
     for process, (_, errors) in zip(processes, outputs, strict=True):
         assert process.returncode == 0, errors
     return [json.loads(output) for output, _ in outputs]
@@ -49,11 +49,22 @@ def test_step_on_replicas_equals_one_replica_in_loss_gradients_and_weights(mirro
     assert_same(mirrored[n_replicas]["step"], mirrored["1"]["step"], rtol=1e-10, atol=1e-12)
 
 
+# The views are float32, made by XLA on one replica and op by op on several, so they differ by a rounding.
+OF_VIEWS = {"rtol": 1e-4, "atol": 1e-6}
+
+
 @pytest.mark.parametrize("stage", ["pretraining", "distillation", "supervised"])
 def test_trainers_own_step_on_replicas_equals_one_replica(mirrored, stage):
     """Where there are labels, the replicas have unequal numbers of them."""
-    # The views are float32, made by XLA on one replica and op by op on several, so they differ by a rounding.
-    assert_same(mirrored["2"][stage], mirrored["1"][stage], rtol=1e-4, atol=1e-6)
+    assert_same(mirrored["2"][stage], mirrored["1"][stage], **OF_VIEWS)
+
+
+@pytest.mark.slow  # each replica's ResNet is traced for itself, which takes minutes
+def test_trainers_own_step_on_four_and_eight_replicas_equals_one_replica():
+    (found,) = results_of(start("many"), timeout_s=1200)
+    assert found.keys() == {"1", "2", "4", "8"}
+    for n_replicas in ("4", "8"):
+        assert_same(found[n_replicas], found["1"], **OF_VIEWS)
 
 
 def test_step_on_replicas_moving_statistics_are_those_of_the_global_batch(mirrored):
