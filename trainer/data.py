@@ -5,7 +5,8 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from trainer import images, prng
-from trainer.sources import Example, ExampleFiles, naming_unreadable, open_examples, open_folder
+from trainer.folders import open_folder
+from trainer.sources import Example, ExampleFiles, naming_unreadable, open_examples
 
 __all__ = [
     "ExampleFiles",

@@ -235,6 +235,19 @@ def load_network(path: str) -> tuple[tf_keras.Model, tuple[str, ...]]:
     )
 
 
+def load_networks(path: str) -> dict[str, tf_keras.Model]:
+    """Reads all networks in a folder, each by the name that its weights go under: `encoder` and `head`, or ``.
+
+    Raises:
+        ValueError: as of `load_network`.
+    """
+    model, classes = load_network(path)
+    if classes:
+        return {"": model}
+    head = {"head": load_head(path)[0]} if tf.io.gfile.exists(_extra(path, _HEAD_CONFIG)) else {}
+    return {"encoder": model} | head
+
+
 def save_for_serving(path: str, output: str) -> None:
     """Writes what the trainer left in a folder as a SavedModel, behind the preprocessing of image folders.
 

@@ -1,4 +1,4 @@
-"""Sets of images on disk, and how their examples are reached: TFRecords, or a folder of image files.
+"""Sets of images on disk, and how their examples are reached: TFRecords here, image files in `folders`.
 
 A set whose pixels take a gibibyte or less is decoded once and held in memory; of a larger one, the batches that are
 on their way.
@@ -7,14 +7,10 @@ on their way.
 import abc
 import contextlib
 import functools
-import hashlib
-import zlib
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from trainer import images, prng
@@ -22,15 +18,12 @@ from trainer import images, prng
 _MEMORY_BYTES = 2**30
 _SHUFFLE_BUFFER = 50_000  # encoded examples of a set that is read as a stream
 _FILES_AT_ONCE = 16  # of a stream, so that neighbours in a file are far apart in the buffer
-_UNLABELED = -1
-_EXTENSIONS = (".jpg", ".jpeg", ".png", ".gif", ".bmp")
-_HEADER_BYTES = 2**16
+UNLABELED = -1
 _DIGEST_BUCKETS = 2**62
-_READERS = 16
 _FEATURES = {
     "image": tf.io.FixedLenFeature([], tf.string),
     "key": tf.io.FixedLenFeature([], tf.string),
-    "label_index": tf.io.FixedLenFeature([], tf.int64, default_value=_UNLABELED),
+    "label_index": tf.io.FixedLenFeature([], tf.int64, default_value=UNLABELED),
 }
 
 Example = dict[str, tf.Tensor]
@@ -51,6 +44,11 @@ class ExampleFiles(abc.ABC):
     short_side_px: int
     canvas_px: tuple[int, int]
     classes: tuple[str, ...] = ()
+
+    @property
+    @abc.abstractmethod
+    def identity(self) -> str:
+        """A digest of keys, labels and images, as far as they were read when the set was opened."""
 
     @abc.abstractmethod
     def in_order(self) -> tf.data.Dataset:
@@ -95,6 +93,7 @@ class ExampleFiles(abc.ABC):
             short_side_px=self.short_side_px,
             canvas_px=self.canvas_px,
             classes=self.classes,
+            origin=self,
             everything=everything,
         )
 
@@ -124,6 +123,10 @@ class RecordFiles(ExampleFiles):
 
     paths: tuple[str, ...]
     digest: int
+
+    @property
+    def identity(self) -> str:
+        return f"{self.digest:016x}"
 
     def in_order(self) -> tf.data.Dataset:
         return _records(list(self.paths))
@@ -156,7 +159,7 @@ class RecordFiles(ExampleFiles):
         }
 
 
-class _IndexedExamples(ExampleFiles):
+class IndexedExamples(ExampleFiles):
     """Examples that can be reached in any order: a reference is an index, and the shuffle a permutation."""
 
     def in_order(self) -> tf.data.Dataset:
@@ -170,50 +173,13 @@ class _IndexedExamples(ExampleFiles):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class ImageFolder(_IndexedExamples):
-    """Image files below a folder, resized when they are read.
-
-    Attributes:
-        root: the folder.
-        names: of the files, relative to it and with `/` between; they are the examples' keys.
-        labels: of the files.
-        checksums: of what was read of each file to measure it, the whole of a small one.
-    """
-
-    root: str
-    names: tuple[str, ...]
-    labels: tuple[int, ...]
-    checksums: tuple[int, ...]
-
-    def read(self, reference: tf.Tensor) -> Example:
-        names, labels = self._tables
-        name = tf.gather(names, reference)
-        path = tf.strings.join([tf.io.gfile.join(self.root, ""), name])
-        return {
-            "image": images.canonical_image(tf.io.read_file(path), short_side_px=self.short_side_px),
-            "key": name,
-            "label": tf.gather(labels, reference),
-        }
-
-    @functools.cached_property
-    def _tables(self) -> tuple[tf.Tensor, tf.Tensor]:
-        with tf.init_scope():  # a million names belong into no graph, which copies its constants
-            return tf.constant(self.names), tf.constant(self.labels, tf.int64)
-
-    def check(self) -> None:
-        """Decodes every file.
-
-        Raises:
-            ValueError: one cannot be decoded; it is named.
-        """
-        with ThreadPoolExecutor(_READERS) as readers:
-            for _ in readers.map(_decode_file, (tf.io.gfile.join(self.root, name) for name in self.names)):
-                pass
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _HeldExamples(_IndexedExamples):
+class _HeldExamples(IndexedExamples):
+    origin: ExampleFiles
     everything: Example = field(repr=False)
+
+    @property
+    def identity(self) -> str:
+        return self.origin.identity
 
     def read(self, reference: tf.Tensor) -> Example:
         example = {name: tf.gather(values, reference) for name, values in self.everything.items()}
@@ -261,59 +227,16 @@ def open_examples(patterns: Sequence[str]) -> RecordFiles:
     )
 
 
-def open_folder(path: str, *, short_side_px: int | None = None) -> ImageFolder:
-    """Finds the JPEG, PNG, GIF and BMP files below a folder and measures them by their headers.
-
-    The first folders on the way to the files are the classes, in alphabetic order; files directly in `path` have no
-    label. Hidden files, and those with other endings, are passed over.
-
-    Args:
-        path: of the folder; may be on gs://.
-        short_side_px: to which the images are resized as they are read; None: the shortest side of all of them.
-
-    Raises:
-        ValueError: there is no image, or a file that should be one is none; it is named.
-    """
-    names = tuple(sorted(_image_names(path)))
-    if not names:
-        raise ValueError(f"no image in {path} or below: its files must end in one of {', '.join(_EXTENSIONS)}")
-    folders = [name.split("/")[0] if "/" in name else None for name in names]
-    classes = tuple(sorted({folder for folder in folders if folder is not None}))
-    index = {folder: label for label, folder in enumerate(classes)} | {None: _UNLABELED}
-    with ThreadPoolExecutor(_READERS) as readers:
-        measured = readers.map(lambda name: _measured(tf.io.gfile.join(path, name)), names)
-        sizes, checksums = zip(*measured, strict=True)
-    sizes = np.array(sizes)
-    short_side_px = short_side_px or int(sizes.min())
-    canvas = tf.reduce_max(images.canonical_size(tf.constant(sizes), short_side_px=short_side_px), axis=0)
-    return ImageFolder(
-        root=path,
-        names=names,
-        labels=tuple(index[folder] for folder in folders),
-        checksums=checksums,
-        count=len(names),
-        short_side_px=short_side_px,
-        canvas_px=tuple(int(side) for side in canvas),
-        classes=classes,
-    )
-
-
-def fingerprint(files: RecordFiles | ImageFolder) -> dict[str, Any]:
+def fingerprint(files: ExampleFiles) -> dict[str, Any]:
     """Tells sets of examples apart, wherever they lie: JSON values, made of what was read when the set was opened.
 
     Of an image file of more than 64 KiB only the name and the beginning count.
     """
-    if isinstance(files, ImageFolder):
-        rows = zip(files.labels, files.checksums, files.names, strict=True)
-        digest = hashlib.sha256("\n".join(f"{label} {checksum} {name}" for label, checksum, name in rows).encode())
-        examples = digest.hexdigest()
-    else:
-        examples = f"{files.digest:016x}"
     return {
         "count": files.count,
         "short_side_px": files.short_side_px,
         "classes": list(files.classes),
-        "examples": examples,
+        "examples": files.identity,
     }
 
 
@@ -334,36 +257,3 @@ def _compression(paths: Sequence[str]) -> str:
 
 def _parse(record: tf.Tensor) -> Example:
     return tf.io.parse_single_example(record, _FEATURES)
-
-
-def _image_names(root: str) -> Iterator[str]:
-    root = tf.io.gfile.join(root, "")
-    for folder, _, names in tf.io.gfile.walk(root):
-        for name in names:
-            if name.lower().endswith(_EXTENSIONS) and not name.startswith("."):
-                yield tf.io.gfile.join(folder, name)[len(root) :]
-
-
-def _measured(path: str) -> tuple[tuple[int, int], int]:
-    """Height and width of an image, and a checksum of what had to be read of its file."""
-    with tf.io.gfile.GFile(path, "rb") as file:
-        content = file.read(_HEADER_BYTES)
-        try:
-            return images.encoded_size(content), zlib.crc32(content)
-        except ValueError:
-            content += file.read()  # long metadata: the frame header comes later
-        try:
-            return images.encoded_size(content), zlib.crc32(content)
-        except ValueError as error:
-            raise _unreadable(path, error) from error
-
-
-def _decode_file(path: str) -> None:
-    try:
-        tf.io.decode_image(tf.io.read_file(path), channels=3, expand_animations=False)
-    except tf.errors.OpError as error:
-        raise _unreadable(path, error) from error
-
-
-def _unreadable(path: str, error: Exception) -> ValueError:
-    return ValueError(f"{path} is no image that can be read: mend it or take it away ({error})")

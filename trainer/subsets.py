@@ -6,9 +6,8 @@ from itertools import takewhile
 import tensorflow as tf
 
 from trainer import label_fractions
-from trainer.sources import ImageFolder
-
-_UNLABELED = -1
+from trainer.folders import ImageFolder
+from trainer.sources import UNLABELED, ExampleFiles
 
 
 def label_fraction(files: ImageFolder, fraction: float, *, seed: int) -> ImageFolder:
@@ -21,7 +20,7 @@ def label_fraction(files: ImageFolder, fraction: float, *, seed: int) -> ImageFo
     """
     names_by_class: dict[int, list[str]] = {}
     for name, label in zip(files.names, files.labels, strict=True):
-        if label != _UNLABELED:
+        if label != UNLABELED:
             names_by_class.setdefault(label, []).append(name)
     # By the names of the classes, as the pipeline chooses: their order decides how shares are rounded.
     by_name = {files.classes[label]: names for label, names in names_by_class.items()}
@@ -32,13 +31,19 @@ def label_fraction(files: ImageFolder, fraction: float, *, seed: int) -> ImageFo
     return dataclasses.replace(files, names=names, labels=labels, checksums=checksums, count=len(names))
 
 
-def with_labels_of(files: ImageFolder, labeled: ImageFolder) -> ImageFolder:
-    """The images of both, with the labels of the second and no others; an image that is in both is there once."""
+def with_labels_of(files: ExampleFiles, labeled: ImageFolder) -> ImageFolder:
+    """The images of both, with the labels of the second and no others; a file that is in both is there once.
+
+    Raises:
+        ValueError: the first is no folder.
+    """
+    if not isinstance(files, ImageFolder):
+        raise ValueError("the images to be joined with labelled ones are records: they must be a folder of images")
     roots = (folder.root.rstrip("/").split("/") for folder in (files, labeled))
     shared = takewhile(lambda pair: pair[0] == pair[1], zip(*roots, strict=False))
     root = "".join(f"{segment}/" for segment, _ in shared)
     names, labeled_names = _names_below(root, files), _names_below(root, labeled)
-    label_of = dict.fromkeys(names, _UNLABELED) | dict(zip(labeled_names, labeled.labels, strict=True))
+    label_of = dict.fromkeys(names, UNLABELED) | dict(zip(labeled_names, labeled.labels, strict=True))
     checksums = [*files.checksums, *labeled.checksums]
     checksum_of = dict(zip([*names, *labeled_names], checksums, strict=True))
     return dataclasses.replace(

@@ -1,7 +1,8 @@
-"""Tiny TFRecord files of canonical examples, as Transform writes them."""
+"""Tiny TFRecord files of canonical examples, as Transform writes them, and files of images."""
 
 import numpy as np
 import tensorflow as tf
+from PIL import Image
 
 from trainer import data
 
@@ -34,3 +35,13 @@ def write_examples(path, images, *, labels=None, keys=None):
 
 def _bytes(value):
     return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+
+
+def save(path, image):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file_format = {".jpg": "JPEG", ".jpeg": "JPEG"}.get(path.suffix.lower(), path.suffix[1:].upper())
+    Image.fromarray(image).save(path, file_format)
+
+
+def read_all(files):
+    return [files.read(reference) for reference in files.in_order()]

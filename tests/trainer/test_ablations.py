@@ -12,7 +12,7 @@ from example_files import class_images, write_examples
 from PIL import Image
 from rich.console import Console
 
-from trainer import cli, console, data, sources
+from trainer import cli, console, data
 from trainer.ablations import printing, properties, runner
 from trainer.ablations.bench import Bench, Images
 from trainer.ablations.tables import ABLATIONS
@@ -253,7 +253,7 @@ def test_composition_cells_have_their_two_ops_and_no_other_on_one_view():
 
 def test_records_cannot_be_joined_with_a_labelled_folder(folders, tmp_path):
     records = write_examples(tmp_path / "records", class_images([0, 1]))
-    opened = {"records": records, "folder": sources.open_folder(str(folders / "train"))}
+    opened = {"records": records, "folder": data.open_folder(str(folders / "train"))}
     images = Images("records", "folder", "folder", open=lambda path, size_px: opened[path])
     bench = Bench(images, output=str(tmp_path), training=None)
     assert bench.unlabeled(MethodConfig()) is records
@@ -263,7 +263,7 @@ def test_records_cannot_be_joined_with_a_labelled_folder(folders, tmp_path):
 
 @pytest.fixture(scope="module")
 def held_out(folders):
-    return sources.open_folder(str(folders / "test"))
+    return data.open_folder(str(folders / "test"))
 
 
 def changed(files, change):

@@ -2,7 +2,7 @@ import pytest
 from example_files import class_images
 from PIL import Image
 
-from trainer import evaluation, resnet, sources
+from trainer import evaluation, folders, resnet
 from trainer.config import AugmentConfig, ClassifierConfig, EncoderConfig, OptimizerConfig, ProbeConfig
 
 TINY = EncoderConfig(stage_blocks=(1,), width=4)
@@ -15,7 +15,7 @@ def files(tmp_path_factory):
         path = root / ("cat", "dog")[index % 2] / f"{index}.png"
         path.parent.mkdir(exist_ok=True)
         Image.fromarray(image).save(path)
-    return sources.open_folder(str(root))
+    return folders.open_folder(str(root))
 
 
 def scores(files, **settings):

@@ -1,8 +1,11 @@
+import json
+
+import click.testing
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainer import heads, published, resnet, weights
+from trainer import cli, export, heads, published, resnet, weights
 from trainer.config import EncoderConfig, HeadConfig
 
 PLAIN = EncoderConfig(stage_blocks=(2, 1), width=4, block="bottleneck", stem="imagenet")
@@ -235,3 +238,25 @@ def test_network_that_the_authors_never_built_is_refused(tmp_path, change, named
 def test_path_without_a_checkpoint_is_refused(tmp_path):
     with pytest.raises(ValueError, match="folder of a SavedModel or the prefix of a checkpoint"):
         published.load(str(tmp_path), resnet.build_encoder(SMALL_STEM, size_px=8, seed=0), config=SMALL_STEM)
+
+
+@pytest.mark.parametrize("has_head", [True, False])
+def test_command_takes_published_weights_over_as_a_pretraining(tmp_path, has_head):
+    tensors = [*tensors_of(SMALL_STEM_LAYERS), *(tensors_of_head(16) if has_head else [])]
+    path, output = write_checkpoint(tensors, tmp_path), str(tmp_path / "pretrained")
+    file = tmp_path / "network.yaml"
+    network = {"encoder": SMALL_STEM.model_dump(mode="json"), "head": HEAD.model_dump(mode="json")}
+    file.write_text(json.dumps({"pretrain": network}))
+    arguments = ["published", "--weights", path, "--size", "8", "--config", str(file), "--output", output]
+    own = dict.fromkeys(["TF_CPP_MIN_LOG_LEVEL", "TF_ENABLE_ONEDNN_OPTS"])
+    result = click.testing.CliRunner(env=own).invoke(cli.main, arguments + ([] if has_head else ["--without-head"]))
+    assert result.exit_code == 0, (result.output, result.exception)
+    found = weights.named({"": export.load_encoder(output)[0]})
+    if has_head:
+        found |= weights.named({"": export.load_head(output)[0]})
+        assert not found.pop("projection2_norm/beta").numpy().any()
+    else:
+        assert list(export.load_networks(output)) == ["encoder"]
+    assert found.keys() == {ours for ours, *_ in tensors}
+    for ours, *_, value in tensors:
+        np.testing.assert_array_equal(found[ours], value, err_msg=ours)

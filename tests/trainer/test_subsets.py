@@ -3,14 +3,14 @@ import pytest
 from example_files import random_images
 from PIL import Image
 
-from trainer import data, sources, subsets
+from trainer import data, folders, subsets
 
 
 def folder(root, names, *, seed=0):
     for name, image in zip(names, random_images(len(names), seed=seed), strict=True):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image).save(root / name)
-    return sources.open_folder(str(root))
+    return folders.open_folder(str(root))
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,9 @@ import tensorflow as tf
 from example_files import class_images
 from PIL import Image
 
-from trainer import cli, console, export, probes, sources, weights
+from trainer import cli, console, export, probes, stages, weights
 from trainer.config import MethodConfig, load
+from trainer.folders import open_folder
 
 SMALL = [
     "pretrain.encoder.stage_blocks=[1]",
@@ -94,23 +95,61 @@ def test_distill_learns_from_a_finetuned_classifier(folders, finetuned, tmp_path
     assert "classifier:" in run("distill", "--teacher", finetuned, *images, "--output", str(tmp_path))
 
 
-def test_distill_with_labels_needs_the_teachers_class_folders(folders, finetuned, tmp_path):
-    def distill(images, *, code):
-        where = ("--teacher", finetuned, "--images", str(images), "--output", str(tmp_path / "student"))
-        return run("distill", *where, settings=[*SMALL, "distill.label_weight=0.5"], code=code)
+def test_distill_counts_the_labels_of_labeled_and_of_nothing_else(folders, finetuned, tmp_path, monkeypatch):
+    seen = []
 
-    for name, folder in {"flat": "", "others": "eel/"}.items():
-        for path in (folders / "train").rglob("*.png"):
-            target = tmp_path / name / folder / path.name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(path.read_bytes())
-    assert "label_weight 0.5 makes the labels count" in distill(tmp_path / "flat", code=3)
-    assert "flat has no class folders" in distill(tmp_path / "flat", code=3)
-    assert "must have the class folders ['cat', 'dog']; differing: ['cat', 'dog', 'eel']" in distill(
-        tmp_path / "others", code=3
+    def distill(config, files, **arguments):
+        seen.append(files)
+        raise ValueError("seen")
+
+    def run_distill(*more, weight=0.5, code=3):
+        where = ("--teacher", finetuned, "--images", f"{folders}/train", "--output", str(tmp_path / "student"))
+        return run("distill", *where, *more, settings=[*SMALL, f"distill.label_weight={weight}"], code=code)
+
+    monkeypatch.setattr(stages, "distill", distill)
+    labels = tmp_path / "labels"
+    for name in ("cat/0.png", "dog/1.png"):
+        (labels / name).parent.mkdir(parents=True, exist_ok=True)
+        (labels / name).write_bytes((folders / "test" / name).read_bytes())
+    assert "labels count only with --labeled" in run_distill(code=2)
+    assert "no class folders" in run_distill("--labeled", str(labels / "cat"))
+    (labels / "eel").mkdir()
+    (labels / "cat" / "0.png").rename(labels / "eel" / "0.png")
+    assert "must have the class folders ['cat', 'dog']; differing: ['cat', 'eel']" in run_distill(
+        "--labeled", str(labels)
     )
-    assert not (tmp_path / "student").exists()
-    assert "classifier:" in distill(folders / "train", code=0)
+    (labels / "eel" / "0.png").rename(labels / "cat" / "0.png")
+    run_distill("--labeled", str(labels))
+    run_distill("--labeled", f"{folders}/train")
+    run_distill("--labeled", f"{folders}/train", weight=0)
+    assert [sorted(files.labels) for files in seen] == [[-1] * 16 + [0, 1], [0] * 8 + [1] * 8, [0] * 8 + [1] * 8]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("probe", "--model", "{pretrained}", "--labeled", "{train}", "--test"),
+        ("finetune", "--labeled", "{train}", "--output", "{output}", "--test"),
+        ("distill", "--teacher", "{finetuned}", "--images", "{train}", "--output", "{output}", "--test"),
+        ("ablate", "temperature", "--data", "{train}", "--output", "{output}", "--test"),
+        ("ablate", "temperature", "--data", "{other}", "--labeled", "{train}", "--output", "{output}", "--test"),
+    ],
+)
+def test_test_image_that_is_trained_on_is_refused_by_name(folders, pretrained, finetuned, tmp_path, command):
+    test = tmp_path / "test"
+    for index, name in enumerate(["cat", "dog", "dog"]):
+        (test / name).mkdir(parents=True, exist_ok=True)
+        (test / name / f"{index}.png").write_bytes((folders / "train" / f"dog/{2 * index + 1}.png").read_bytes())
+    paths = {
+        "pretrained": pretrained,
+        "finetuned": finetuned,
+        "train": f"{folders}/train",
+        "other": f"{folders}/test",
+        "output": str(tmp_path / "output"),
+    }
+    message = run(*[argument.format(**paths) for argument in command], str(test), code=3)
+    assert f"{test}/cat/0.png scores and is trained on as {folders}/train/dog/1.png, and 2 more" in message
+    assert not (tmp_path / "output" / "checkpoints").exists()
 
 
 class SigtermOnce:
@@ -169,7 +208,7 @@ def test_finetune_of_another_encoder_does_not_go_on_from_its_checkpoints(folders
 def test_export_of_a_classifier_serves_what_the_folder_scores(folders, finetuned, tmp_path):
     output = str(tmp_path / "served")
     assert "exported:" in run("export", "--model", finetuned, "--output", output, settings=[])
-    files = sources.open_folder(f"{folders}/test", short_side_px=8)
+    files = open_folder(f"{folders}/test", short_side_px=8)
     expected = probes.classify(export.load_classifier(finetuned)[0], files)
     encoded = tf.constant([(folders / "test" / key).read_bytes() for key in expected.key])
     served = tf.saved_model.load(output).signatures["serving_default"](image_bytes=encoded)
@@ -181,10 +220,20 @@ def test_export_of_a_classifier_serves_what_the_folder_scores(folders, finetuned
 
 def test_export_of_an_encoder_serves_what_embed_writes(folders, pretrained, tmp_path):
     run("export", "--model", pretrained, "--output", str(tmp_path / "served"), settings=[])
-    expected = probes.embed(export.load_encoder(pretrained)[0], sources.open_folder(f"{folders}/test"))
+    expected = probes.embed(export.load_encoder(pretrained)[0], open_folder(f"{folders}/test"))
     encoded = tf.constant([(folders / "test" / key).read_bytes() for key in expected.key])
     served = tf.saved_model.load(str(tmp_path / "served")).signatures["embed"](image_bytes=encoded)
     np.testing.assert_allclose(served["embedding"], expected.h, atol=1e-6)
+
+
+def test_export_of_a_pretrainings_weights_holds_its_head_too(pretrained, tmp_path):
+    path = str(tmp_path / "weights.safetensors")
+    run("export", "--model", pretrained, "--output", path, settings=[])
+    encoder, head = export.load_encoder(pretrained)[0], export.load_head(pretrained)[0]
+    with safetensors.safe_open(path, "numpy") as file:
+        assert len(file.keys()) == len(encoder.weights) + len(head.weights)
+        np.testing.assert_array_equal(file.get_tensor("encoder/stem_conv/kernel"), encoder.get_weights()[0])
+        np.testing.assert_array_equal(file.get_tensor("head/projection0/kernel"), head.get_weights()[0])
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".safetensors"])

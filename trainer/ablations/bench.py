@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
-from trainer import checkpoints, loop, probes, sources, stages, subsets
+from trainer import checkpoints, folders, loop, opening, probes, sources, stages, subsets
 from trainer.config import MethodConfig, Settings
 
 Measured = dict[str, float]
@@ -55,17 +55,14 @@ class Bench:
         """The side of all networks' input."""
         return config.pretrain.augment.crop.size_px or self.unlabeled(config).short_side_px
 
-    def labeled(self, config: MethodConfig, fraction: float = 1.0) -> sources.ImageFolder:
+    def labeled(self, config: MethodConfig, fraction: float = 1.0) -> folders.ImageFolder:
         """A share of the labelled images, the same share of each class; smaller shares lie inside larger ones."""
         files = self._open_classes(self._images.labeled, config)
         return subsets.label_fraction(files, fraction, seed=config.seed)
 
-    def partly_labeled(self, config: MethodConfig, fraction: float) -> sources.ImageFolder:
+    def partly_labeled(self, config: MethodConfig, fraction: float) -> folders.ImageFolder:
         """What is pretrained on, with the labels of a share and no others."""
-        unlabeled = self.unlabeled(config)
-        if not isinstance(unlabeled, sources.ImageFolder):
-            raise ValueError(f"{self._images.unlabeled} must be a folder of images, to be joined with labelled ones")
-        return subsets.with_labels_of(unlabeled, self.labeled(config, fraction))
+        return subsets.with_labels_of(self.unlabeled(config), self.labeled(config, fraction))
 
     def test(self, config: MethodConfig, *, labels: bool = True) -> sources.ExampleFiles:
         """What only scores.
@@ -82,6 +79,11 @@ class Bench:
                 f"differing: {sorted(set(classes) ^ set(test.classes))}"
             )
         return test
+
+    def check_apart(self, config: MethodConfig) -> None:
+        """Refuses test images that are trained on; see `opening.check_apart`."""
+        labeled = self._open(self._images.labeled, self.size_px(config))
+        opening.check_apart(self.test(config, labels=False), self.unlabeled(config), labeled)
 
     def pretrained(self, config: MethodConfig) -> stages.Pretrained:
         """The encoder and the head of these settings."""
@@ -144,7 +146,7 @@ class Bench:
             self._opened[path, size_px] = self._images.open(path, size_px)
         return self._opened[path, size_px]
 
-    def _open_classes(self, path: str, config: MethodConfig) -> sources.ImageFolder:
+    def _open_classes(self, path: str, config: MethodConfig) -> folders.ImageFolder:
         files = self._open(path, self.size_px(config))
         if not files.classes:
             raise ValueError(f"{path} has no class folders: put the images of each class into a folder of its name")
