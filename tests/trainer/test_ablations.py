@@ -206,8 +206,10 @@ def test_kill_while_a_result_is_written_leaves_none(folders, shared, monkeypatch
 @pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize("name", ABLATIONS)
 def test_table_of_every_preset_has_a_file_for_each_cell_and_a_cell_for_each_published_figure(preset, name):
-    cells = ABLATIONS[name].cells(PRESETS[preset]())
-    assert ABLATIONS[name].published.keys() <= {(cell.row, cell.column) for cell in cells}
+    config = PRESETS[preset]()
+    cells = ABLATIONS[name].cells(config)
+    if name != "batch":  # whose cells are in proportion to the configured batch and epochs
+        assert ABLATIONS[name].published(config).top1.keys() <= {(cell.row, cell.column) for cell in cells}
     assert len({runner._file_name(cell) for cell in cells}) == len(cells) > 0
 
 
@@ -293,14 +295,14 @@ def test_changed_images_are_changed_where_their_label_says_so(held_out, change, 
 
 def test_table_shows_measured_beside_published_and_a_dash_where_there_is_none():
     ablation = ABLATIONS["labels"]
-    cells = [cell for cell in ablation.cells(MethodConfig()) if cell.row in ("supervised", "finetune")]
+    cells = [cell for cell in ablation.cells(MethodConfig()) if cell.row in ("random", "finetune")]
     results = [
-        runner.Result(cell, {"top1": 0.123}) for cell in cells if (cell.row, cell.column) != ("supervised", "100%")
+        runner.Result(cell, {"top1": 0.123}) for cell in cells if (cell.row, cell.column) != ("random", "100%")
     ]
     out = io.StringIO()
     Console(file=out, width=150).print(printing.table_of(ablation, results))
     lines = [" ".join(line.replace("│", " ").split()) for line in out.getvalue().splitlines()]
-    assert "supervised 12.3 / – 12.3 / – –" in lines
+    assert "random 12.3 / – 12.3 / – –" in lines
     assert "finetune 12.3 / 57.9 12.3 / 68.4 12.3 / 76.3" in lines
     assert "arXiv 2006.10029" in out.getvalue() and "measured here / published" in out.getvalue()
 

@@ -1,15 +1,15 @@
-"""The papers' tables: the cells of each as settings, and the figures that were published, with their source."""
+"""The papers' tables: the cells of each as settings; what was published of them is in `figures`."""
 
 import itertools
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
+from trainer.ablations import figures
 from trainer.ablations.arms import Arm, Distilled, FineTuned, Kept, Linear, Supervised
 from trainer.config import MethodConfig, finetuning_on, load
 
-_V1, _V2 = "arXiv 2002.05709", "arXiv 2006.10029"
 _TOP1 = "linear top-1"
 _LABEL_WEIGHT = 0.5  # of the labels where they join a distillation and the configuration says nothing
 
@@ -32,17 +32,15 @@ class Ablation:
         name: on the command line.
         title: what it shows.
         cells: all of them, made from settings in which only what the table varies is changed.
-        source: of the published figures, and what they were measured on.
-        published: figures in percent by row and column, where the sources at hand have them.
+        published: the figures that go with such settings, and their source.
         conclusion: of the paper, in words.
     """
 
     name: str
     title: str
     cells: Callable[[MethodConfig], list[Cell]]
-    source: str
+    published: Callable[[MethodConfig], figures.Published]
     conclusion: str
-    published: Mapping[tuple[str, str], float] = field(default_factory=dict)
 
 
 def _changed(config: MethodConfig, settings: Mapping[str, Any]) -> MethodConfig:
@@ -211,95 +209,62 @@ def _distillation(config: MethodConfig) -> list[Cell]:
     ]
 
 
-def _by_cell(rows: Mapping[str, tuple[float, ...]], columns: tuple[str, ...]) -> dict[tuple[str, str], float]:
-    return {
-        (row, column): value for row, values in rows.items() for column, value in zip(columns, values, strict=True)
-    }
-
-
 _ALL = (
     Ablation(
         name="color",
         title="strength of the colour distortion",
         cells=_color,
-        source=f"{_V1}, table 1: ImageNet, ResNet-50, linear evaluation; supervised on all labels",
+        published=figures.color,
         conclusion="stronger colour helps SimCLR and harms supervised training; AutoAugment is no match for it",
-        published=_by_cell(
-            {
-                "SimCLR": (59.6, 61.0, 62.6, 63.2, 64.5, 61.1),
-                "supervised": (77.0, 76.7, 76.5, 75.7, 75.4, 77.1),
-            },
-            tuple(_COLORS),
-        ),
     ),
     Ablation(
         name="composition",
         title="pairs of augmentations of one of the two views",
         cells=_composition,
-        source=f"{_V1}, section 3.1 and figure 5: ImageNet, ResNet-50, linear evaluation",
+        published=figures.composition,
         conclusion="no single one is enough, and crop with colour distortion stands out from all pairs",
     ),
     Ablation(
         name="head",
         title="projection head, by its kind and output width",
         cells=_head,
-        source=f"{_V1}, section 4.2 and figure 8: ImageNet, ResNet-50, linear evaluation of h",
+        published=figures.head,
         conclusion="a nonlinear head is better than a linear one and much better than none, whatever its width",
     ),
     Ablation(
         name="layers",
         title="what the layers before and after the projection head still tell of an image",
         cells=_layers,
-        source=f"{_V1}, table 3: ImageNet, ResNet-50, linear probes",
+        published=figures.layers,
         conclusion="the head throws away what the augmentation does, and h keeps it",
-        published=_by_cell(
-            dict(zip(_CHANGES, ((99.3, 97.4), (67.6, 25.6), (99.5, 59.6), (96.6, 56.3)), strict=True)), ("h", "g(h)")
-        ),
     ),
     Ablation(
         name="batch",
         title="batch size and length of the training",
         cells=_batch,
-        source=f"{_V1}, section 5.2, figure 9 and appendix B.1: ImageNet, ResNet-50, linear evaluation",
+        published=figures.batch,
         conclusion="larger batches win where the training is short; the longer it is, the less the batch matters",
     ),
     Ablation(
         name="temperature",
         title="temperature of NT-Xent",
         cells=_temperature,
-        source=f"{_V1}, section 5.1 and table 5: ImageNet, ResNet-50, linear evaluation",
+        published=figures.temperature,
         conclusion="with normalised embeddings the right temperature matters; 0.1 on ImageNet, 0.5 on CIFAR-10",
     ),
     Ablation(
         name="labels",
         title="labels and what is made of them",
         cells=_labels,
-        source=f"{_V2}, table 1 and section 4: ImageNet, ResNet-50, distilled from ResNet-152 3x with SK",
+        published=figures.labels,
         conclusion="the fewer the labels, the more is gained over training from scratch",
-        published={
-            ("linear", "100%"): 71.7,
-            ("finetune", "1%"): 57.9,
-            ("finetune", "10%"): 68.4,
-            ("finetune", "100%"): 76.3,
-            ("distilled", "1%"): 73.9,
-            ("distilled", "10%"): 77.5,
-        },
     ),
     Ablation(
         name="distillation",
         title="what a student is taught with",
         cells=_distillation,
-        source=f"{_V2}, table 2: ImageNet, student ResNet-50",
+        published=figures.distillation,
         conclusion="unlabeled images make the difference, and with them the labels hardly add anything",
-        published=_by_cell(
-            {
-                "labels only": (12.3, 52.0),
-                "distilled on the labelled images": (23.6, 66.2),
-                "distilled with labels and unlabeled images": (69.0, 75.1),
-                "distilled on unlabeled images only": (68.9, 74.3),
-            },
-            ("1%", "10%"),
-        ),
     ),
 )
 ABLATIONS: dict[str, Ablation] = {ablation.name: ablation for ablation in _ALL}
