@@ -2,9 +2,10 @@
 
 import pytest
 
+from trainer import resnet
 from trainer.ablations import figures
 from trainer.ablations.tables import ABLATIONS
-from trainer.config import PRESETS, HeadConfig, MethodConfig, encoder_of_depth
+from trainer.config import PRESETS, EncoderConfig, HeadConfig, MethodConfig, encoder_of_depth
 
 
 def labels_of(encoder, *, head_layers=3, student=None):
@@ -85,3 +86,9 @@ def test_figures_are_accuracies_in_percent():
     for name, ablation in ABLATIONS.items():
         for preset in PRESETS.values():
             assert all(10 < value < 100 for value in ablation.published(preset()).top1.values()), name
+
+
+@pytest.mark.parametrize("block", ["basic", "bottleneck"])
+def test_dimensions_of_h_are_those_of_the_built_encoder(block):
+    config = EncoderConfig(stage_blocks=(1, 1), width=4, block=block)
+    assert config.output_dim == resnet.build_encoder(config, size_px=8, seed=0).output_shape[-1]

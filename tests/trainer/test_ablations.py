@@ -233,6 +233,21 @@ def test_cells_that_are_fine_tuned_have_the_settings_of_their_share_of_the_label
     assert {cell.config.pretrain for cell in cells} == {config.pretrain}
 
 
+def test_layers_cells_are_pretrained_with_what_is_told_apart_and_a_head_as_wide_as_h():
+    cells = {(cell.row, cell.column): cell.config for cell in ABLATIONS["layers"].cells(PRESETS["imagenet_r50_v1"]())}
+    added = ("rotate_probability", "noise_probability", "sobel_probability")
+    seen = {place: [getattr(config.pretrain.augment, op) for op in added] for place, config in cells.items()}
+    for layer in ("h", "g(h)"):
+        assert [shares for (_, column), shares in seen.items() if column == layer] == [
+            [0, 0, 0],
+            [0.75, 0, 0],
+            [0, 0.5, 0],
+            [0, 0, 0.5],
+        ]
+    assert {config.pretrain.head.output_dim for config in cells.values()} == {2048}
+    assert {config.pretrain.augment.jitter_strength for config in cells.values()} == {1.0}
+
+
 def test_composition_cells_have_their_two_ops_and_no_other_on_one_view():
     cells = {
         (cell.row, cell.column): cell.config.pretrain.augment

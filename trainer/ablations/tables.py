@@ -8,6 +8,7 @@ from typing import Any
 
 from trainer.ablations import figures
 from trainer.ablations.arms import Arm, Distilled, FineTuned, Kept, Linear, Supervised
+from trainer.ablations.properties import Change
 from trainer.config import MethodConfig, finetuning_on, load
 
 _TOP1 = "linear top-1"
@@ -128,18 +129,25 @@ def _head(config: MethodConfig) -> list[Cell]:
     ]
 
 
-_CHANGES = {
-    "color or gray (chance 80)": "gray",
-    "rotation (chance 25)": "rotation",
-    "original or noisy (chance 50)": "noise",
-    "original or Sobel (chance 50)": "sobel",
+# What is told apart, and what the row's pretraining adds for it (table 3); any view may be gray already.
+_CHANGES: dict[str, tuple[Change, dict[str, float]]] = {
+    "color or gray (chance 80)": ("gray", {}),
+    "rotation (chance 25)": ("rotation", {"rotate_probability": 0.75}),
+    "original or noisy (chance 50)": ("noise", {"noise_probability": 0.5}),
+    "original or Sobel (chance 50)": ("sobel", {"sobel_probability": 0.5}),
 }
 
 
 def _layers(config: MethodConfig) -> list[Cell]:
+    as_wide_as_h = {"pretrain.head.output_dim": config.pretrain.encoder.output_dim}
     return [
-        Cell(row, layer, config, Kept(change, layer))
-        for (row, change), layer in itertools.product(_CHANGES.items(), ("h", "g(h)"))
+        Cell(
+            row,
+            layer,
+            _changed(config, _below("pretrain.augment", added) | as_wide_as_h),
+            Kept(change, layer),
+        )
+        for (row, (change, added)), layer in itertools.product(_CHANGES.items(), ("h", "g(h)"))
     ]
 
 

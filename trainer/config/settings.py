@@ -30,6 +30,12 @@ class EncoderConfig(Settings):
         "replicas, or within each image: over all channels, or over groups of them",
     )
 
+    @property
+    def output_dim(self) -> int:
+        """D, the dimensions of h."""
+        expansion = 4 if self.block == "bottleneck" else 1
+        return self.width * 2 ** (len(self.stage_blocks) - 1) * expansion
+
     @model_validator(mode="after")
     def _selective_kernels_have_a_bottleneck(self) -> "EncoderConfig":
         if self.sk_ratio and self.block != "bottleneck":
