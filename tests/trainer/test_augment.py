@@ -4,7 +4,7 @@ import tensorflow as tf
 from example_files import random_images
 from example_views import EPOCH, OFF, SEED, WHOLE, example_keys, view_of, views_of, whole_image_config
 
-from trainer import augment, geometry, prng
+from trainer import augment, color, filters, geometry, prng
 from trainer.config import AugmentConfig, CropConfig
 
 EVERYTHING = AugmentConfig(
@@ -69,6 +69,23 @@ def test_views_an_ops_switch_leaves_the_draws_of_the_others(op):
 def test_streams_have_numbers_of_their_own_and_the_first_ones_keep_theirs():
     assert [stream.name for stream in prng.Stream][:6] == ["CROP", "FLIP", "JITTER", "ORDER", "GRAY", "BLUR"]
     assert [int(stream) for stream in prng.Stream] == list(range(len(prng.Stream)))
+
+
+def test_views_ops_follow_each_other_in_the_papers_order():
+    """Crop, flip, jitter, gray, clip, blur (2002.05709, appendix A)."""
+    images, keys = random_images(16, height=20, width=24), example_keys(16)
+    crop = CropConfig(size_px=16, interpolation="bicubic")
+    config = AugmentConfig(crop=crop, jitter_strength=1.0, jitter_probability=1.0, blur_probability=1.0)
+    of_view = prng.view_keys(keys, seed=SEED, epoch=EPOCH, view=0)
+    sizes = tf.broadcast_to([20, 24], [16, 2])
+    x = geometry.crop_and_flip(tf.constant(images), of_view, sizes, crop, side=16, by_taps=True)
+    x = color.jitter(x, of_view, config)
+    x = tf.clip_by_value(color.grayscale(x, of_view, probability=config.grayscale_probability), 0.0, 1.0)
+    x = filters.blur(x, of_view, probability=1.0, max_sigma_px=config.blur_max_sigma_px)
+    expected = tf.transpose(x, [0, 2, 3, 1])
+    view = view_of(images, config, keys=keys)
+    np.testing.assert_allclose(view, expected, atol=1e-5)
+    assert view.min() >= 0 and view.max() <= 1, "pixels stay in [0, 1]: nothing normalises them"
 
 
 # What a view is a function of.

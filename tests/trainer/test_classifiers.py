@@ -1,9 +1,10 @@
+import distillation_oracle
 import numpy as np
 import pytest
 import tensorflow as tf
 from example_files import class_images, write_examples
 
-from trainer import classifiers, data, embeddings, heads, resnet
+from trainer import classifiers, data, embeddings, heads, loop, resnet, views
 from trainer.config import (
     AugmentConfig,
     ClassifierConfig,
@@ -236,6 +237,22 @@ def test_distillation_on_replicas_has_its_teacher_in_their_scope(files, teacher,
 def test_distillation_by_labels_alone_is_supervised_training(files, teacher):
     student = distilled(files, teacher, label_weight=1.0, epochs=60)
     assert accuracy(student, files) > 0.9
+
+
+@pytest.mark.usefixtures("eager")
+def test_distillation_weighs_labels_and_teacher_on_the_same_crop(files, teacher):
+    config = DistillConfig(student=TINY, augment=CROP, temperature=0.5, label_weight=0.25, optimizer=ADAMW)
+    student = heads.classifier_on(resnet.build_encoder(TINY, size_px=8, seed=3), n_classes=4)
+    student.get_layer(heads.LOGITS).kernel.assign(np.random.default_rng(0).normal(size=[4, 4]))
+    (batch,) = data.training_batches(files, batch_size=20, epochs=1, seed=5)
+    crops = views.single_maker(CROP, size_px=8, seed=5)(batch)
+    taught, logits = teacher(crops, training=False)[0].numpy(), student(crops, training=True)[0].numpy()
+    likelihood = tf.nn.log_softmax(logits).numpy()[np.arange(20), batch["label"]]
+    imitation = distillation_oracle.distillation(logits, taught, 0.5)
+    optimizer = loop.build_optimizer(ADAMW, student.trainable_variables, batch_size=20, total_steps=1)
+    step = classifiers.distill_step(config, student, optimizer, teacher=teacher, seed=5)
+    assert float(step(batch)["loss"]) == pytest.approx(0.75 * imitation - 0.25 * likelihood.mean(), rel=1e-4)
+    assert abs(imitation + likelihood.mean()) > 0.1, "equal halves would hide their weights"
 
 
 @pytest.mark.usefixtures("eager")
