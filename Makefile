@@ -137,7 +137,7 @@ environment: $(READY)  ## Python 3.10, locked dependencies, compiled bytecode
 $(READY): pyproject.toml uv.lock | $(UV)
 	@$(require_python310)
 	@echo "installing the locked environment into .venv (3.5 GB, a minute or two) ..."
-	@UV_COMPILE_BYTECODE=1 UV_PYTHON_DOWNLOADS=never $(UV) sync --quiet --locked --python "$(PYTHON310)"
+	@UV_COMPILE_BYTECODE=1 UV_PYTHON_DOWNLOADS=never $(UV) sync --quiet --locked --extra pipeline --python "$(PYTHON310)"
 	@touch $@
 
 # Of its own, since its NumPy cannot live with TensorFlow 2.16.

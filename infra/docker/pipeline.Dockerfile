@@ -27,12 +27,12 @@ ENV UV_COMPILE_BYTECODE=1 \
 WORKDIR /src
 # Dependencies first: a change of our code does not install them again. `--locked` checks each file against its hash.
 COPY pyproject.toml uv.lock README.md LICENSE ./
-RUN uv sync --locked --no-dev --no-install-project
+RUN uv sync --locked --extra pipeline --no-dev --no-install-project
 COPY trainer trainer
 COPY components components
 COPY pipeline pipeline
 # Not editable: the package is importable from any working directory, and /src is not part of the image.
-RUN uv sync --locked --no-dev --no-editable
+RUN uv sync --locked --extra pipeline --no-dev --no-editable
 
 FROM ${PYTHON_IMAGE} AS runtime
 RUN useradd --create-home --uid 10001 simclr

@@ -24,13 +24,13 @@ WORKDIR /src
 COPY pyproject.toml uv.lock README.md LICENSE ./
 # Both builds fill the folder `tensorflow`, so the common one is left out rather than overwritten. The TPU build asks for a
 # libtpu that no registry has, hence --no-deps: uv.lock brings its other dependencies, and libtpu comes below.
-RUN uv sync --locked --no-dev --no-install-project --no-install-package tensorflow \
+RUN uv sync --locked --extra pipeline --no-dev --no-install-project --no-install-package tensorflow \
     && uv pip install --python /opt/venv/bin/python --no-deps --require-hashes --requirement /tmp/tpu.txt
 COPY trainer trainer
 COPY components components
 COPY pipeline pipeline
 # Inexact: an exact one would remove the TPU build, which the lock does not know.
-RUN uv sync --locked --no-dev --no-editable --inexact --no-install-package tensorflow
+RUN uv sync --locked --extra pipeline --no-dev --no-editable --inexact --no-install-package tensorflow
 
 # The libtpu that belongs to TensorFlow 2.16.2 by Google's table. Its hash has no default: it was never downloaded here.
 FROM ${PYTHON_IMAGE} AS libtpu

@@ -1,12 +1,14 @@
 """What keeps the parts apart: the direction of imports, Keras by its own name, modules that fit a reader's head."""
 
 import ast
+import importlib.metadata
 import subprocess
 import sys
 from pathlib import Path
 
 import grimp
 import pytest
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("trainer", "components", "pipeline")
@@ -19,6 +21,7 @@ ENTRY_POINTS = {
     "pipeline.__main__",
 }  # they choose a runner, so they stand above them
 ORCHESTRATION = ("tfx", "apache_beam", "kfp", "tensorflow_transform", "tfx_bsl", "ml_metadata", "tensorflow_metadata")
+INSTALLED_AS = {"sklearn": "scikit-learn", "tf_keras": "tf-keras", "yaml": "pyyaml"}
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +89,24 @@ for module in pkgutil.walk_packages(trainer.__path__, "trainer."):
     )
     assert done.returncode == 0, done.stderr
     assert {"trainer.stages", "trainer.export", "trainer.probes"} <= set(done.stdout.split())
+
+
+def imported_distributions(package):
+    """What the modules of a package import from others, by the names that installers know."""
+    names = set()
+    for path in (ROOT / package).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                names |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                names.add(node.module.partition(".")[0])
+    third_party = names - set(sys.stdlib_module_names) - set(PACKAGES)
+    return {INSTALLED_AS.get(name, name) for name in third_party}
+
+
+def test_trainer_is_installed_with_all_that_it_imports_and_nothing_of_the_pipeline():
+    requirements = map(Requirement, importlib.metadata.requires("simclr-pipeline"))
+    assert imported_distributions("trainer") == {needed.name for needed in requirements if not needed.marker}
 
 
 def keras_by_another_name(tree):

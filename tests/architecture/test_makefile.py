@@ -77,7 +77,7 @@ def test_changed_dependencies_are_installed_again(clone, changed):
     os.utime(clone / ".venv" / ".ready", ns=(1, 1))
     os.utime(clone / changed, ns=(10**9, 10**9))
     os.utime(clone / ({"pyproject.toml", "uv.lock"} - {changed}).pop(), ns=(0, 0))
-    assert "sync --quiet --locked" in make(clone, "-n", "local-run").stdout
+    assert "sync --quiet --locked --extra pipeline" in make(clone, "-n", "local-run").stdout
 
 
 def test_arguments_reach_the_command_line_as_they_are_written(clone):

@@ -274,7 +274,7 @@ def test_records_cannot_be_joined_with_a_labelled_folder(folders, tmp_path):
     images = Images("records", "folder", "folder", open=lambda path, size_px: opened[path])
     bench = Bench(images, output=str(tmp_path), training=None)
     assert bench.unlabeled(MethodConfig()) is records
-    with pytest.raises(ValueError, match="records must be a folder of images, to be joined"):
+    with pytest.raises(ValueError, match="to be joined with labelled ones are records"):
         bench.partly_labeled(MethodConfig(), 0.5)
 
 
