@@ -22,12 +22,13 @@ LOGIN = (
 _T = TypeVar("_T")
 
 
-def _passes(error: BaseException) -> bool:
+def passes(error: BaseException) -> bool:
+    """Whether a further attempt may help: 429, 503, a deadline."""
     return isinstance(error, _PASSING) and _NO_TOKEN not in str(error)
 
 
 # 429, 503 and deadlines, with waits that grow and vary, for five minutes.
-RETRY = Retry(predicate=_passes, initial=1.0, maximum=30.0, multiplier=2.0, timeout=300.0)
+RETRY = Retry(predicate=passes, initial=1.0, maximum=30.0, multiplier=2.0, timeout=300.0)
 # Of every call of a client.
 CALL: dict[str, Any] = {"retry": RETRY, "timeout": _ATTEMPT_TIMEOUT_S}
 # Of the call that begins work: not repeated by itself, since its answer may be lost after the work was begun.
@@ -87,7 +88,7 @@ def done_once(
             raise ServiceError(f"{resource}: the service says that the work is done, and has no result: try again")
         return made
 
-    retry = RETRY.with_predicate(lambda error: _passes(error) or isinstance(error, exceptions.AlreadyExists))
+    retry = RETRY.with_predicate(lambda error: passes(error) or isinstance(error, exceptions.AlreadyExists))
     return retry(attempt)(), is_new
 
 

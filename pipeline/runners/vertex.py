@@ -1,22 +1,24 @@
 """Submits the compiled pipeline to Vertex AI, once for each configuration, code and run key."""
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from google.api_core import exceptions
+import google.auth
 from google.api_core.client_options import ClientOptions
 from google.cloud import aiplatform, aiplatform_v1
+from google.protobuf import json_format
 
 from pipeline.cloud import VertexConfig
 from pipeline.config import PipelineConfig
 from pipeline.runners import kubeflow
+from pipeline.runners.google_rest import Rest
 from pipeline.runners.vertex_calls import CALL, CONSOLE, RETRY, ServiceError, explained
+from pipeline.runners.vertex_jobs import Jobs, job_id
 
-_DIGEST_LENGTH = 16
+_CLOUD = "https://www.googleapis.com/auth/cloud-platform"
 
 
 @dataclass(frozen=True)
@@ -60,14 +62,14 @@ def submit(
     """
     compiled = kubeflow.compile_pipeline(config, directory, fingerprints=fingerprints)
     vertex = config.vertex
-    run_id = job_id(compiled.job, run_key)
+    run_id = job_id(compiled.job.read_bytes(), run_key)
     with explained(vertex, "submit"):
-        job = pipeline_job(vertex, compiled.job)
+        job = as_json(pipeline_job(vertex, compiled.job))
         experiment = _experiment(vertex)
-        made, is_new = _get_or_create(job, run_id, vertex)
+        made = _jobs(vertex).start(run_id, job)
         if experiment:
             RETRY(_enter)(experiment, made.name)
-    return Submitted(made.name, link(vertex, run_id), is_new, state_name(made.state))
+    return Submitted(made.name, link(vertex, run_id), made.is_new, made.state)
 
 
 def pipeline_job(vertex: VertexConfig, compiled: Path) -> aiplatform_v1.PipelineJob:
@@ -97,6 +99,11 @@ def pipeline_job(vertex: VertexConfig, compiled: Path) -> aiplatform_v1.Pipeline
     )
 
 
+def as_json(job: aiplatform_v1.PipelineJob) -> dict[str, Any]:
+    """A job as Vertex AI's REST interface takes it."""
+    return json_format.MessageToDict(aiplatform_v1.PipelineJob.pb(job))
+
+
 def pipeline_client(vertex: VertexConfig) -> aiplatform_v1.PipelineServiceClient:
     """Of the region; it is when this is made that credentials are looked for."""
     return aiplatform_v1.PipelineServiceClient(client_options=endpoint(vertex))
@@ -107,15 +114,9 @@ def endpoint(vertex: VertexConfig) -> ClientOptions:
     return ClientOptions(api_endpoint=f"{vertex.region}-aiplatform.googleapis.com")
 
 
-def job_id(compiled: Path, run_key: str = "") -> str:
-    """The same for the same compiled bytes and run key."""
-    digest = hashlib.sha256(compiled.read_bytes() + b"\0" + run_key.encode())
-    return f"simclr-{digest.hexdigest()[:_DIGEST_LENGTH]}"
-
-
-def link(vertex: VertexConfig, job_id: str) -> str:
+def link(vertex: VertexConfig, run_id: str) -> str:
     """The page of a run in the console."""
-    return f"{CONSOLE}/{vertex.region}/pipelines/runs/{job_id}?project={vertex.project}"
+    return f"{CONSOLE}/{vertex.region}/pipelines/runs/{run_id}?project={vertex.project}"
 
 
 def parent(vertex: VertexConfig) -> str:
@@ -151,18 +152,7 @@ def _enter(experiment: aiplatform.Experiment, name: str) -> None:
         raise ServiceError(f"submitted {name}, but it is in no experiment: {error}") from error
 
 
-def _get_or_create(
-    job: aiplatform_v1.PipelineJob, run_id: str, vertex: VertexConfig
-) -> tuple[aiplatform_v1.PipelineJob, bool]:
-    client = pipeline_client(vertex)
-    name = f"{parent(vertex)}/pipelineJobs/{run_id}"
-    try:
-        return client.get_pipeline_job(name=name, **CALL), False
-    except exceptions.NotFound:
-        pass
-    try:
-        request = {"parent": parent(vertex), "pipeline_job": job, "pipeline_job_id": run_id}
-        return client.create_pipeline_job(request=request, **CALL), True
-    except exceptions.AlreadyExists:
-        # Made by an attempt whose answer was lost.
-        return client.get_pipeline_job(name=name, **CALL), True
+def _jobs(vertex: VertexConfig) -> Jobs:
+    credentials, _ = google.auth.default(scopes=[_CLOUD])
+    rest = Rest(credentials, retry=CALL["retry"], attempt_timeout_s=CALL["timeout"])
+    return Jobs(rest, vertex.project, vertex.region)

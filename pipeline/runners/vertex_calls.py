@@ -3,10 +3,10 @@
 from contextlib import AbstractContextManager
 
 from components.vertex_push import calls
-from components.vertex_push.calls import BEGIN, CALL, LOGIN, RETRY, ServiceError
+from components.vertex_push.calls import BEGIN, CALL, LOGIN, RETRY, ServiceError, passes
 from pipeline.cloud import VertexConfig
 
-__all__ = ["BEGIN", "CALL", "CONSOLE", "LOGIN", "RETRY", "ServiceError", "explained"]
+__all__ = ["BEGIN", "CALL", "CONSOLE", "LOGIN", "RETRY", "ServiceError", "explained", "passes"]
 
 CONSOLE = "https://console.cloud.google.com/vertex-ai/locations"
 

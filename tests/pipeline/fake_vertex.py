@@ -1,4 +1,6 @@
-"""A Vertex AI on loopback for the tests: gRPC as the unmodified clients speak it, with a clock that the test moves.
+"""A Vertex AI on loopback for the tests: gRPC as the unmodified clients speak it, pipeline jobs by REST too.
+
+Its clock is moved by the test.
 
 It proves what the clients send and how they take answers; it does not prove what Google accepts.
 """
@@ -6,12 +8,14 @@ It proves what the clients send and how they take answers; it does not prove wha
 import copy
 import datetime
 import re
+import threading
 import zoneinfo
 from collections.abc import Callable, Iterator
 from concurrent import futures
 from contextlib import contextmanager
 from typing import Any
 
+import fake_vertex_rest
 import grpc
 from fake_batch import BatchJobs
 from fake_registry import Models, Refusal, listed, resource_of
@@ -19,6 +23,8 @@ from google.cloud.aiplatform_v1 import types
 from google.protobuf import empty_pb2, json_format
 
 Job, Schedule, Detail = types.PipelineJob, types.Schedule, types.PipelineTaskDetail
+# Jobs on a page of a list: a client that reads only the first is found out.
+_PAGE = 2
 _MINUTE = datetime.timedelta(minutes=1)
 _WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 _ACTIVE = ("PIPELINE_STATE_QUEUED", "PIPELINE_STATE_PENDING", "PIPELINE_STATE_RUNNING", "PIPELINE_STATE_CANCELLING")
@@ -73,6 +79,8 @@ class FakeVertex(BatchJobs, Models):
         self._refusals: dict[str, list[tuple[Refusal, bool]]] = {}
         self._steps: list[Callable[[Job], None]] = []
         self._made = 0
+        # Whatever comes at once, a job is made once.
+        self._lock = threading.RLock()
 
     def refuse(self, method: str, code: grpc.StatusCode, message: str = "", *, times: int = 1, after: bool = False):
         """The next calls of a method fail; `after`: the call does its work and only its answer is lost."""
@@ -96,6 +104,10 @@ class FakeVertex(BatchJobs, Models):
             self._foresee(schedule)
 
     def answer(self, method: str, request: Any) -> Any:
+        with self._lock:
+            return self._answer(method, request)
+
+    def _answer(self, method: str, request: Any) -> Any:
         # As it came: the answers below are made of the request's own parts, and change them.
         self.calls.append((method, _copy(request)))
         refusal, after = self._refusals[method].pop(0) if self._refusals.get(method) else (None, False)
@@ -119,7 +131,11 @@ class FakeVertex(BatchJobs, Models):
         return job
 
     def _ListPipelineJobs(self, request: types.ListPipelineJobsRequest) -> types.ListPipelineJobsResponse:
-        return types.ListPipelineJobsResponse(pipeline_jobs=list(listed(self.jobs, request)))
+        prefix, first = f"{request.parent}/", int(request.page_token or 0)
+        found = [job for name, job in self.jobs.items() if name.startswith(prefix) and _is_taken(request.filter, job)]
+        rest = str(first + _PAGE) if first + _PAGE < len(found) else ""
+        page = [_masked(job, list(request.read_mask.paths)) for job in found[first : first + _PAGE]]
+        return types.ListPipelineJobsResponse(pipeline_jobs=page, next_page_token=rest)
 
     def _CancelPipelineJob(self, request: types.CancelPipelineJobRequest) -> empty_pb2.Empty:
         resource_of(self.jobs, request.name).state = types.PipelineState.PIPELINE_STATE_CANCELLED
@@ -266,7 +282,8 @@ def serving(monkeypatch: Any) -> Iterator[FakeVertex]:
 
     monkeypatch.setattr(grpc_helpers, "create_channel", create_channel)
     try:
-        yield fake
+        with fake_vertex_rest.standing_in(monkeypatch, fake):
+            yield fake
     finally:
         for channel in channels:
             channel.close()
@@ -291,6 +308,24 @@ def _copy(message: Any) -> Any:
     if not hasattr(type(message), "deserialize"):
         return copy.deepcopy(message)
     return type(message).deserialize(type(message).serialize(message))
+
+
+def _is_taken(conditions: str, job: Job) -> bool:
+    """Whether the filter of a list takes a job: comparisons with = and !=, all of which must hold."""
+    values = {
+        "pipeline_name": job.pipeline_spec["pipelineInfo"]["name"] if job.pipeline_spec else "",
+        "state": job.state.name,
+        "display_name": job.display_name,
+    }
+    for condition in filter(None, conditions.split(" AND ")):
+        field, operator, value = re.fullmatch(r'(\w+)(!?=)"([^"]*)"', condition).groups()
+        if (values[field] == value) != (operator == "="):
+            return False
+    return True
+
+
+def _masked(job: Job, fields: list[str]) -> Job:
+    return types.PipelineJob(**{field: getattr(job, field) for field in fields}) if fields else job
 
 
 def _is_due(cron: str, now: datetime.datetime) -> bool:

@@ -19,15 +19,18 @@ from rich.console import Console
 from components.vertex_push import calls, endpoint, experiment, pusher, registry
 from pipeline import cli
 from pipeline.runners import (
+    google_rest,
     kubeflow,
     vertex,
     vertex_batch,
     vertex_calls,
     vertex_follow,
+    vertex_jobs,
     vertex_registry,
     vertex_schedules,
 )
 from pipeline.runners.vertex_calls import ServiceError
+from pipeline.runners.vertex_jobs import job_id
 
 ACCOUNT = "simclr-pipeline@my-project.iam.gserviceaccount.com"
 BUSY = (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
@@ -77,8 +80,8 @@ def test_another_run_key_or_another_pipeline_is_another_run(fake, tmp_path):
     assert len({submit(run_key=key).name for key in ("", "2026-03-02", "2026-03-03")}) == 3
     other = tmp_path / "pipeline.json"
     other.write_text(golden_job.GOLDEN.read_text().replace("vision", "sound"))
-    assert vertex.job_id(other) != vertex.job_id(golden_job.GOLDEN)
-    assert re.fullmatch("[a-z][-a-z0-9]{0,127}", vertex.job_id(other, "Any Text!"))
+    assert job_id(other.read_bytes(), "") != job_id(golden_job.GOLDEN.read_bytes(), "")
+    assert re.fullmatch("[a-z][-a-z0-9]{0,127}", job_id(other.read_bytes(), "Any Text!"))
 
 
 def test_parameters_with_a_default_are_filled_and_others_left(fake, tmp_path):
@@ -171,7 +174,16 @@ def test_credentials_are_not_looked_for_at_import(monkeypatch):
         raise AssertionError("credentials were looked for")
 
     monkeypatch.setattr(google.auth, "default", looked)
-    ours = (vertex, vertex_batch, vertex_calls, vertex_follow, vertex_registry, vertex_schedules)
+    ours = (
+        google_rest,
+        vertex,
+        vertex_batch,
+        vertex_calls,
+        vertex_follow,
+        vertex_jobs,
+        vertex_registry,
+        vertex_schedules,
+    )
     for module in (*ours, calls, endpoint, experiment, pusher, registry):
         runpy.run_path(module.__file__)
 
@@ -292,5 +304,5 @@ def test_command_compiles_what_it_sends(monkeypatch, tmp_path):
         done = invoke("submit", "--output", str(tmp_path))
     assert done.exit_code == 0, done.output
     [request] = fake.called("CreatePipelineJob")
-    assert request.pipeline_job_id == vertex.job_id(tmp_path / "pipeline.json")
+    assert request.pipeline_job_id == job_id((tmp_path / "pipeline.json").read_bytes(), "")
     assert "Pretrain" in (tmp_path / "pipeline.json").read_text()

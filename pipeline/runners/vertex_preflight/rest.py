@@ -1,21 +1,22 @@
-"""Google's REST services as the checks ask them: again when busy, and with refusals as exceptions."""
+"""Google's REST services as the checks ask them, and what a refusal tells."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import quote
 
-import requests
 from google.api_core import exceptions
 from google.auth.credentials import Credentials
-from google.auth.transport.requests import AuthorizedSession
 
-from pipeline.runners.vertex_calls import RETRY
+from pipeline.runners import google_rest
+from pipeline.runners.vertex_calls import RETRY, passes
 from pipeline.runners.vertex_preflight.findings import Finding, not_checked
 
 _ATTEMPT_TIMEOUT_S = 30
-# A look before a run is not worth five minutes of attempts.
-_RETRY = RETRY.with_timeout(60.0)
+# A look before a run is not worth five minutes of attempts; where nobody answers at all, further ones for each of the
+# checks would only keep a person waiting.
+_RETRY = RETRY.with_timeout(60.0).with_predicate(
+    lambda error: passes(error) and not isinstance(error, google_rest.NoConnectionError)
+)
 _API_IS_OFF = ("SERVICE_DISABLED", "has not been used", "it is disabled")
 
 
@@ -32,7 +33,7 @@ class Endpoints:
     kms: str = "https://cloudkms.googleapis.com"
 
 
-class Rest:
+class Rest(google_rest.Rest):
     """GET and POST of JSON.
 
     Args:
@@ -41,36 +42,8 @@ class Rest:
     """
 
     def __init__(self, credentials: Credentials, endpoints: Endpoints) -> None:
+        super().__init__(credentials, retry=_RETRY, attempt_timeout_s=_ATTEMPT_TIMEOUT_S)
         self.endpoints = endpoints
-        self._session = AuthorizedSession(credentials)
-
-    def get(self, url: str, **parameters: Any) -> dict[str, Any]:
-        """The answer; a parameter that is a list is given once for each item.
-
-        Raises:
-            GoogleAPIError: a refusal, or no answer.
-            GoogleAuthError: the credentials do not hold.
-        """
-        return self._ask("GET", url, params=parameters)
-
-    def post(self, url: str, body: dict[str, Any]) -> dict[str, Any]:
-        """The answer to a question that is asked by POST; see `get`."""
-        return self._ask("POST", url, json=body)
-
-    def _ask(self, method: str, url: str, **arguments: Any) -> dict[str, Any]:
-        return _RETRY(self._attempt)(method, url, **arguments)
-
-    def _attempt(self, method: str, url: str, **arguments: Any) -> dict[str, Any]:
-        try:
-            answer = self._session.request(method, url, timeout=_ATTEMPT_TIMEOUT_S, **arguments)
-        except requests.Timeout as problem:
-            raise exceptions.GatewayTimeout(f"{url}: no answer in {_ATTEMPT_TIMEOUT_S} s") from problem
-        except requests.RequestException as problem:
-            # Not there at all: further attempts, for each of the checks, would only keep a person waiting.
-            raise exceptions.GoogleAPICallError(f"{url}: {problem}") from problem
-        if not answer.ok:
-            raise exceptions.from_http_response(answer)
-        return answer.json()
 
 
 def part(name: str) -> str:
