@@ -65,6 +65,10 @@ preflight: $(READY)  ## what a run on Vertex AI would fail at, needs and costs, 
 submit: $(READY)  ## preflight, compile, start on Vertex AI: CONFIG= [SET= WAIT=1 RUN_KEY=date NO_PREFLIGHT=1, experimental: RUNNER=kubeflow HOST=]
 	@$(PYTHON) -m pipeline submit $(submit_arguments)
 
+.PHONY: deploy
+deploy: $(READY)  ## preflight, compile, leave it for the service that starts runs on new data: CONFIG= [SET= NO_PREFLIGHT=1]
+	@$(PYTHON) -m pipeline deploy $(compile_arguments) $(if $(NO_PREFLIGHT),--no-preflight)
+
 .PHONY: schedule
 schedule: $(READY)  ## run on Vertex AI by the clock, one run at a time: CRON="0 3 * * 1" CONFIG= [SET= TIMEZONE= NAME= NO_PREFLIGHT=1]
 	@$(PYTHON) -m pipeline schedule $(schedule_arguments)

@@ -1,4 +1,4 @@
-"""The commands of the cloud: compile, preflight, submit, schedules, promotion, embeddings."""
+"""The commands of the cloud: compile, preflight, submit, deploy, schedules, promotion, embeddings."""
 
 import contextlib
 import logging
@@ -113,6 +113,30 @@ def submit(
         else:
             _stop_at_errors(config, is_checked=is_checked)
             _submit_to_vertex(config, output, run_key, wait=wait)
+
+
+@click.command()
+@_configured
+@_compiled_into
+@_checked
+def deploy(config_path: str | None, overrides: tuple[str, ...], output: str, *, is_checked: bool) -> None:
+    """Look at what would fail, compile the pipeline and leave it for the service that starts runs on new data.
+
+    Nothing is started. The pipeline that was deployed before is replaced; runs of it go on.
+    """
+    with _failures_in_words():
+        config = load_config(config_path, overrides)
+        _stop_at_errors(config, is_checked=is_checked)
+        from pipeline.runners import vertex_deploy
+
+        made = vertex_deploy.deploy(config, output)
+        click.echo(f"deployed {made.uri}\ndigest {made.digest}")
+        if config.vertex.experiment:
+            click.echo(
+                f"note: runs that the service starts are not entered in the experiment {config.vertex.experiment}; "
+                "what VertexPusher enters there is",
+                err=True,
+            )
 
 
 @click.command()
@@ -294,4 +318,4 @@ def _quieten() -> None:
     logging.getLogger("absl").setLevel(logging.ERROR)
 
 
-COMMANDS = (compile_, preflight, submit, schedule, unschedule, schedules, promote, rollback, embeddings)
+COMMANDS = (compile_, preflight, submit, deploy, schedule, unschedule, schedules, promote, rollback, embeddings)

@@ -6,17 +6,16 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import requests
 from google.api_core.client_options import ClientOptions
 from google.cloud import aiplatform_v1, storage
 from google.cloud.aiplatform_v1 import BatchPredictionJob, JobServiceClient, JobState
-from google.cloud.storage.retry import DEFAULT_RETRY
 
 from components.image_example_gen.names import is_hidden
 from components.vertex_push.registry import CHAMPION, Registry
 from components.vertex_push.settings import Target
 from pipeline.cloud import VertexConfig
 from pipeline.runners.vertex_calls import BEGIN, CALL, CONSOLE, RETRY, ServiceError, explained
+from pipeline.runners.vertex_files import STORAGE_RETRY, write
 from pipeline.runners.vertex_registry import target_of
 from trainer.config import ConfigError
 
@@ -27,8 +26,6 @@ _FOLDER = re.compile("gs://[^/]")
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp")
 # Of a request. Vertex AI's own, 64 photos of 5 MB, would be 430 MB of JSON and as many images lost with a broken one.
 _BATCH_SIZE = 16
-# Also after a connection that was lost, as Cloud Storage's client has it.
-_STORAGE_RETRY = DEFAULT_RETRY.with_timeout(RETRY.timeout)
 _FAILED = (JobState.JOB_STATE_FAILED, JobState.JOB_STATE_CANCELLED, JobState.JOB_STATE_EXPIRED)
 _DONE = (JobState.JOB_STATE_SUCCEEDED, JobState.JOB_STATE_PARTIALLY_SUCCEEDED)
 
@@ -84,7 +81,7 @@ def embed(vertex: VertexConfig, images: str, output: str, *, version: str = CHAM
         jobs = _client(target)
 
         def begin() -> BatchPredictionJob:
-            _write(files, listed, "".join(f"{image}\n" for image in found))
+            write(files, listed, "".join(f"{image}\n" for image in found))
             return jobs.create_batch_prediction_job(parent=target.place, batch_prediction_job=wanted, **BEGIN)
 
         job, is_new = _once(jobs, target.place, name, begin=begin)
@@ -150,7 +147,7 @@ def _images(files: storage.Client, folder: str) -> dict[str, int]:
     bucket, _, path = folder.removeprefix("gs://").partition("/")
     root = f"{path}/" if path else ""
     objects = files.list_blobs(
-        bucket, prefix=root, fields="items(name,generation),nextPageToken", retry=_STORAGE_RETRY
+        bucket, prefix=root, fields="items(name,generation),nextPageToken", retry=STORAGE_RETRY
     )
     found = {
         f"gs://{bucket}/{item.name}": item.generation
@@ -164,14 +161,6 @@ def _images(files: storage.Client, folder: str) -> dict[str, int]:
 
 def _digest(*parts: str) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:_DIGEST_LENGTH]
-
-
-def _write(files: storage.Client, path: str, content: str) -> None:
-    try:
-        # Its name is a digest of its content, so that writing it once more changes nothing.
-        storage.Blob.from_string(path, client=files).upload_from_string(content, retry=_STORAGE_RETRY)
-    except requests.RequestException as error:
-        raise ServiceError(f"{path}: {error}") from error
 
 
 def _job(target: Target, model: str, *, name: str, listed: str, output: str) -> BatchPredictionJob:

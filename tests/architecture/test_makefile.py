@@ -96,6 +96,8 @@ def test_arguments_reach_the_command_line_as_they_are_written(clone):
         (["submit", "CONFIG=c.yaml", "SET=seed=1", "WAIT=1", "RUN_KEY=monday"],
          'submit --config "c.yaml" --set "seed=1" --run-key "monday" --wait'),
         (["submit", "CONFIG=c.yaml", "NO_PREFLIGHT=1"], 'submit --config "c.yaml" --no-preflight'),
+        (["deploy", "CONFIG=c.yaml", "SET=seed=1", "NO_PREFLIGHT=1"],
+         'deploy --config "c.yaml" --set "seed=1" --no-preflight'),
         (["preflight", "CONFIG=c.yaml", "SET=seed=1", "OFFLINE=1"],
          'preflight --config "c.yaml" --set "seed=1" --offline'),
         (["submit", "RUNNER=kubeflow", "HOST=http://h"], 'submit --runner "kubeflow" --host "http://h"'),

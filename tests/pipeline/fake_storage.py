@@ -1,4 +1,4 @@
-"""A Cloud Storage on loopback for the tests: HTTP as the unmodified client speaks it, as far as lists and uploads."""
+"""A Cloud Storage on loopback for the tests: HTTP as the unmodified client speaks it: lists, uploads, downloads."""
 
 import email
 import json
@@ -71,13 +71,19 @@ def serving(monkeypatch: Any) -> Iterator[FakeStorage]:
             if not code:
                 self.close_connection = True
                 return
+            downloaded = parse_qs(url.query).get("alt") == ["media"]
+            uri = f"gs://{bucket}/{unquote(url.path.split('/')[-1])}"
+            if code == 200 and downloaded and uri not in fake.contents:
+                code = 404
             if code != 200:
                 answer = {"error": {"message": f"refused {bucket}"}}
+            elif downloaded:
+                answer = fake.contents[uri]
             elif self.command == "POST":
                 answer = fake.upload(bucket, self.headers["Content-Type"], body)
             else:
                 answer = fake.listed(bucket, parse_qs(url.query))
-            sent = json.dumps(answer).encode()
+            sent = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
             self.send_response(code)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(sent)))
