@@ -86,9 +86,10 @@ class Jobs:
         Raises:
             GoogleAPIError: Vertex AI refuses, or does not answer.
         """
-        return self.find(run_id) or self._create(run_id, job)
+        return self.find(run_id) or self.create(run_id, job)
 
-    def _create(self, run_id: str, job: Mapping[str, Any]) -> Job:
+    def create(self, run_id: str, job: Mapping[str, Any]) -> Job:
+        """Starts a run that was not there; see `start`."""
         lost: list[Exception] = []
         try:
             made = self._rest.post(self._url, dict(job), on_error=lost.append, pipelineJobId=run_id)
