@@ -13,13 +13,14 @@ from pipeline.reference import fields
 
 ROOT = Path(__file__).parents[2]
 INFRA = ROOT / "infra"
-ORDER = ["test", "build", "start-image", "rehearse", "push", "compile", "submit"]
-TARGETS = {"test", "rehearse", "compile", "submit"}
+ORDER = ["test", "build", "start-image", "start-trigger", "rehearse", "push", "compile", "deploy", "submit"]
+TARGETS = {"test", "rehearse", "compile", "deploy", "submit"}
 STEP_FIELDS = {"id", "name", "waitFor", "entrypoint", "args", "script", "env"}
 BUILD_FIELDS = {"steps", "substitutions", "serviceAccount", "timeout", "options"}
 OPTIONS = {"logging", "machineType", "diskSizeGb", "dynamicSubstitutions", "automapSubstitutions"}
 GIVEN_BY_CLOUD_BUILD = {"PROJECT_ID", "COMMIT_SHA"}
 IMAGE = "us-central1-docker.pkg.dev/my-project/simclr/pipeline:c0ffee"
+TRIGGER_IMAGE = "us-central1-docker.pkg.dev/my-project/simclr/trigger:c0ffee"
 TPU_IMAGE = "us-central1-docker.pkg.dev/my-project/simclr/trainer-tpu:c0ffee"
 SETTINGS = f"vertex.project=my-project vertex.image={IMAGE}"
 ON_TPU = f"{SETTINGS} vertex.pretraining.image={TPU_IMAGE}"
@@ -116,27 +117,34 @@ def test_step_makes_its_target(run, step, call):
 
 def test_image_is_built_and_pushed_under_its_commit(run):
     _, built, _ = run("build")
-    assert built == [["docker", "build", "--file", "infra/docker/pipeline.Dockerfile", "--tag", IMAGE, "."]]
+    assert built == [
+        ["docker", "build", "--file", "infra/docker/pipeline.Dockerfile", "--tag", IMAGE, "."],
+        ["docker", "build", "--file", "infra/docker/trigger.Dockerfile", "--tag", TRIGGER_IMAGE, "."],
+    ]
     assert all((ROOT / call[3]).exists() for call in built)
-    assert run("push") == (0, [["docker", "push", IMAGE]], "")
+    assert run("push") == (0, [["docker", "push", IMAGE], ["docker", "push", TRIGGER_IMAGE]], "")
 
 
 def test_image_for_tpus_is_built_where_the_hash_of_libtpu_is_given(run):
     _, built, _ = run("build", _LIBTPU_SHA256="abc")
-    assert built[1] == ["docker", "build", "--file", "infra/docker/tpu.Dockerfile",
+    assert built[2] == ["docker", "build", "--file", "infra/docker/tpu.Dockerfile",
                         "--build-arg", "LIBTPU_SHA256=abc", "--tag", TPU_IMAGE, "."]  # fmt: skip
-    assert (ROOT / built[1][3]).exists()
-    assert run("push", _LIBTPU_SHA256="abc")[1] == [["docker", "push", IMAGE], ["docker", "push", TPU_IMAGE]]
+    assert (ROOT / built[2][3]).exists()
+    assert run("push", _LIBTPU_SHA256="abc")[1] == [
+        ["docker", "push", image] for image in (IMAGE, TRIGGER_IMAGE, TPU_IMAGE)
+    ]
 
 
 @pytest.mark.parametrize("sha256, settings", [("", SETTINGS), ("abc", ON_TPU)], ids=["plain", "tpu"])
-def test_what_is_submitted_is_what_was_compiled_with_the_images_of_the_commit(run, sha256, settings):
+def test_what_is_deployed_and_submitted_is_what_was_compiled_with_the_images_of_the_commit(run, sha256, settings):
     arguments = ["CONFIG=infra/vertex.example.yaml", f"SET={settings}"]
     assert run("compile", _LIBTPU_SHA256=sha256)[1] == [["make", "compile", *arguments]]
+    assert run("deploy", _LIBTPU_SHA256=sha256, _DEPLOY="true")[1] == [["make", "deploy", *arguments]]
     assert run("submit", _LIBTPU_SHA256=sha256, _SUBMIT="true")[1] == [["make", "submit", *arguments]]
 
 
-def test_nothing_is_submitted_unless_asked_for(run):
+def test_nothing_is_deployed_or_submitted_unless_asked_for(run):
+    assert run("deploy") == (0, [], "_DEPLOY is false: compiled, not deployed\n")
     assert run("submit") == (0, [], "_SUBMIT is false: compiled, not submitted\n")
 
 
@@ -148,8 +156,9 @@ def test_failure_fails_its_step(run, step, failing):
     assert run(step, failing=failing)[0] != 0
 
 
-def test_failed_submission_fails_its_step(run):
+def test_failed_deployment_or_submission_fails_its_step(run):
     run("compile")
+    assert run("deploy", failing="deploy", _DEPLOY="true")[0] != 0
     assert run("submit", failing="submit", _SUBMIT="true")[0] != 0
 
 
@@ -157,6 +166,12 @@ def test_image_is_started_isolated_from_the_checkout(build):
     step = next(step for step in build["steps"] if step["id"] == "start-image")
     assert step["name"] == "${_REGISTRY}/pipeline:${COMMIT_SHA}"
     assert [step["entrypoint"], *step["args"]] == ["python", "-I", "-m", "pipeline", "--help"]
+
+
+def test_image_of_the_service_is_started_with_all_that_it_imports(build):
+    step = next(step for step in build["steps"] if step["id"] == "start-trigger")
+    assert step["name"] == "${_REGISTRY}/trigger:${COMMIT_SHA}"
+    assert [step["entrypoint"], *step["args"]] == ["python", "-c", "import infra.trigger.app, infra.trigger.server"]
 
 
 def test_example_of_the_environment_names_variables_that_exist(build):

@@ -13,6 +13,8 @@ DOCKER = ROOT / "infra" / "docker"
 DOCKERFILES = sorted(DOCKER.glob("*.Dockerfile"))
 HADOLINT = shutil.which("hadolint", path=str(Path(sys.executable).parent)) or shutil.which("hadolint")
 
+WITH_THE_PROJECT = [path for path in DOCKERFILES if path.name != "trigger.Dockerfile"]
+
 each_dockerfile = pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: path.stem)
 needs_hadolint = pytest.mark.skipif(
     HADOLINT is None, reason="hadolint isn't installed; 'make environment' installs it"
@@ -77,17 +79,29 @@ def test_last_stage_runs_as_nobody_in_particular_and_has_no_compiler(dockerfile)
     assert steps.index(("USER", "10001")) < [instruction for instruction, _ in steps].index("ENTRYPOINT")
 
 
+def commands(dockerfile):
+    return " & ".join(step for name, step in stages(dockerfile)["builder"] if name == "RUN")
+
+
 @each_dockerfile
-def test_dependencies_are_locked_hashed_compiled_and_without_the_developers_tools(dockerfile):
-    commands = [step for name, step in stages(dockerfile)["builder"] if name == "RUN"]
-    syncs = [sync for command in commands for sync in re.findall(r"uv sync ([^&]*)", command)]
-    assert len(syncs) == 2
-    for sync in syncs:
-        assert "--locked --extra pipeline --no-dev" in sync
-    assert "--no-install-project" in syncs[0] and "--no-editable" in syncs[1]
-    for install in re.findall(r"pip install ([^&]*)", " & ".join(commands)):
+def test_what_is_installed_is_hashed_and_compiled(dockerfile):
+    for install in re.findall(r"pip install ([^&]*)", commands(dockerfile)):
         assert "--require-hashes" in install
+    assert all("--locked" in sync for sync in re.findall(r"uv sync ([^&]*)", commands(dockerfile)))
     assert any(name == "ENV" and "UV_COMPILE_BYTECODE=1" in step for name, step in stages(dockerfile)["builder"])
+
+
+@pytest.mark.parametrize("dockerfile", WITH_THE_PROJECT, ids=lambda path: path.stem)
+def test_dependencies_are_without_the_developers_tools(dockerfile):
+    syncs = re.findall(r"uv sync ([^&]*)", commands(dockerfile))
+    assert len(syncs) == 2
+    assert all("--locked --extra pipeline --no-dev" in sync for sync in syncs)
+    assert "--no-install-project" in syncs[0] and "--no-editable" in syncs[1]
+
+
+def test_service_that_starts_runs_has_its_own_group_of_dependencies_only():
+    syncs = re.findall(r"uv sync ([^&]*)", commands(DOCKER / "trigger.Dockerfile"))
+    assert [set(sync.split()) for sync in syncs] == [{"--locked", "--only-group", "trigger", "--no-install-project"}]
 
 
 @each_dockerfile
@@ -122,7 +136,6 @@ def version_of(requirements, package):
 
 
 def test_common_tensorflow_stays_out_of_the_image_for_tpus():
-    commands = [step for name, step in stages(DOCKER / "tpu.Dockerfile")["builder"] if name == "RUN"]
-    syncs = re.findall(r"uv sync ([^&]*)", " & ".join(commands))
+    syncs = re.findall(r"uv sync ([^&]*)", commands(DOCKER / "tpu.Dockerfile"))
     assert all("--no-install-package tensorflow" in sync for sync in syncs)
     assert "--inexact" in syncs[1]

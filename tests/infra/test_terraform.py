@@ -84,6 +84,17 @@ def test_preflight_asks_for_the_roles_that_are_granted():
     assert wanted == {grant for grant in granted if grant[0] in ("pipeline", "dataflow")}
 
 
+def test_service_that_starts_runs_may_read_what_was_deployed_and_start_it_and_no_more():
+    grants = read(TERRAFORM / "modules" / "identities").locals
+    kinds = ("project_roles", "bucket_roles", "registry_roles", "impersonations")
+    granted = [grant for kind in kinds for grant in grants[kind].values() if grant["account"] == "submitter"]
+    assert sorted(grant["role"] for grant in granted) == [
+        "roles/aiplatform.user",
+        "roles/iam.serviceAccountUser",
+        "roles/storage.objectViewer",
+    ]
+
+
 def test_pipeline_can_only_read_the_images_that_it_is_given():
     grants = read(TERRAFORM / "modules" / "identities").locals["bucket_roles"].values()
     on_images = {grant["role"] for grant in grants if grant["bucket"] == "${var.images_bucket}"}

@@ -30,7 +30,7 @@ locals {
     submitter_vertex = {
       account = "submitter"
       role    = "roles/aiplatform.user"
-      reason  = "creates the pipeline job and looks whether it exists already"
+      reason  = "creates the pipeline job, and looks whether it exists already or another goes on"
     }
     # An account of one's own gets none of the rights of Cloud Build's default account.
     builder_vertex = {
@@ -42,11 +42,6 @@ locals {
       account = "builder"
       role    = "roles/logging.logWriter"
       reason  = "a build under an account of its own writes its log itself"
-    }
-    submitter_logs = {
-      account = "submitter"
-      role    = "roles/logging.logWriter"
-      reason  = "what the service did with each event"
     }
     invoker_events = {
       account = "invoker"
@@ -86,23 +81,17 @@ locals {
       account = "submitter"
       bucket  = var.runs_bucket
       role    = "roles/storage.objectViewer"
-      reason  = "reads the compiled pipeline"
+      reason  = "reads the deployed pipeline"
     }
     builder_runs = {
       account = "builder"
       bucket  = var.runs_bucket
       role    = "roles/storage.objectUser"
-      reason  = "leaves the compiled pipeline where the service finds it"
+      reason  = "deploys: leaves the compiled pipeline where the service finds it"
     }
     # Vertex AI's client asks which project the bucket belongs to before it submits; no object role allows that.
     pipeline_bucket = {
       account = "pipeline"
-      bucket  = var.runs_bucket
-      role    = "roles/storage.legacyBucketReader"
-      reason  = "the client of Vertex AI looks at the bucket itself"
-    }
-    submitter_bucket = {
-      account = "submitter"
       bucket  = var.runs_bucket
       role    = "roles/storage.legacyBucketReader"
       reason  = "the client of Vertex AI looks at the bucket itself"

@@ -69,6 +69,7 @@ module "trigger" {
   count  = var.trigger_image == null ? 0 : 1
 
   project          = var.project
+  project_number   = data.google_project.this.number
   region           = var.region
   image            = var.trigger_image
   images_bucket    = module.storage.images_bucket

@@ -15,7 +15,7 @@ resource "google_cloud_scheduler_job" "this" {
 
   http_target {
     http_method = "POST"
-    uri         = "${var.uri}/scheduled"
+    uri         = "${var.uri}/run"
 
     oidc_token {
       service_account_email = var.invoker

@@ -25,8 +25,9 @@ resource "google_cloud_run_v2_service" "this" {
   template {
     service_account = var.submitter
     timeout         = "120s"
-    # One at a time: two events of one upload must not start two runs.
-    max_instance_request_concurrency = 1
+    # One instance: starts wait for each other in its process, so that no run is started beside another. As many requests
+    # at once as it has threads.
+    max_instance_request_concurrency = 8
 
     scaling {
       max_instance_count = 1
@@ -35,9 +36,32 @@ resource "google_cloud_run_v2_service" "this" {
     containers {
       image = var.image
 
+      resources {
+        limits = {
+          cpu    = "1"
+          memory = "512Mi"
+        }
+        cpu_idle          = true
+        startup_cpu_boost = true
+      }
+
+      startup_probe {
+        http_get {
+          path = "/health"
+        }
+        period_seconds    = 5
+        timeout_seconds   = 4
+        failure_threshold = 12
+      }
+
       env {
         name  = "PROJECT"
         value = var.project
+      }
+      # Part of the service's address, which it cannot be told before it is made, and which tokens are meant for.
+      env {
+        name  = "PROJECT_NUMBER"
+        value = var.project_number
       }
       env {
         name  = "REGION"
@@ -52,8 +76,22 @@ resource "google_cloud_run_v2_service" "this" {
         value = var.pipeline_account
       }
       env {
+        name  = "IMAGES_BUCKET"
+        value = var.images_bucket
+      }
+      env {
         name  = "MARKER"
         value = var.marker
+      }
+      env {
+        name  = "INVOKER"
+        value = var.invoker
+      }
+      # Cloud Run checks each token against the role below, and may hand it on without its signature. Say refuse before the
+      # service is ever opened to callers whom Cloud Run does not check.
+      env {
+        name  = "REMOVED_SIGNATURES"
+        value = "accept"
       }
     }
   }
@@ -73,7 +111,8 @@ resource "google_project_iam_member" "publisher" {
   member  = "serviceAccount:${data.google_storage_project_service_account.this.email_address}"
 }
 
-# Eventarc cannot filter by an object's name: every new object calls the service, which looks for the marker.
+# Eventarc cannot filter by an object's name: every new object calls the service, which looks for the marker. What is not
+# answered with 2xx is delivered again for a day, after waits of up to ten minutes; see docs/infra.md.
 resource "google_eventarc_trigger" "this" {
   project         = var.project
   name            = "simclr-new-images"

@@ -8,6 +8,11 @@ variable "project" {
   }
 }
 
+variable "project_number" {
+  description = "Number of the project, part of the service's address."
+  type        = string
+}
+
 variable "region" {
   description = "Region of everything: Vertex AI reads and writes nowhere else."
   type        = string
