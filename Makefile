@@ -30,6 +30,7 @@ run_arguments = $(if $(UNLABELED),--unlabeled "$(UNLABELED)") $(if $(LABELED),--
 compile_arguments = $(if $(CONFIG),--config "$(CONFIG)") $(if $(OUTPUT),--output "$(OUTPUT)") \
 	$(foreach setting,$(SET),--set "$(setting)")
 config_arguments = $(if $(CONFIG),--config "$(CONFIG)") $(foreach setting,$(SET),--set "$(setting)")
+champion_arguments = $(config_arguments) $(if $(OUTPUT),--pushed "$(OUTPUT)/pushed")
 submit_arguments = $(compile_arguments) $(if $(RUN_KEY),--run-key "$(RUN_KEY)") $(if $(WAIT),--wait) \
 	$(if $(RUNNER),--runner "$(RUNNER)") $(if $(HOST),--host "$(HOST)") $(if $(NO_PREFLIGHT),--no-preflight)
 schedule_arguments = $(compile_arguments) --cron "$(CRON)" $(if $(TIMEZONE),--timezone "$(TIMEZONE)") \
@@ -82,12 +83,12 @@ schedules: $(READY)  ## list the schedules: CONFIG=
 	@$(PYTHON) -m pipeline schedules $(config_arguments)
 
 .PHONY: promote
-promote: $(READY)  ## make a registered version the champion: CONFIG= [VERSION=candidate|number SET=]
-	@$(PYTHON) -m pipeline promote $(config_arguments) $(if $(VERSION),--version "$(VERSION)")
+promote: $(READY)  ## make a version the champion: CONFIG= [VERSION=candidate|number SET=] on Vertex AI, OUTPUT= VERSION=number here
+	@$(PYTHON) -m pipeline promote $(champion_arguments) $(if $(VERSION),--version "$(VERSION)")
 
 .PHONY: rollback
-rollback: $(READY)  ## make the champion before this one the champion again: CONFIG= [SET=]
-	@$(PYTHON) -m pipeline rollback $(config_arguments)
+rollback: $(READY)  ## make the champion before this one the champion again: CONFIG= [SET=] on Vertex AI, [OUTPUT=] here
+	@$(PYTHON) -m pipeline rollback $(champion_arguments)
 
 .PHONY: embeddings
 embeddings: $(READY)  ## h of a folder of images by a registered version, on Vertex AI: CONFIG= IMAGES=gs:// OUTPUT=gs:// [VERSION=champion|number SET= WAIT=1]

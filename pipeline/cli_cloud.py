@@ -1,4 +1,4 @@
-"""The commands of the cloud: compile, preflight, submit, deploy, schedules, promotion, embeddings."""
+"""The commands of the cloud: compile, preflight, submit, deploy, schedules, embeddings; and promotion, there and here."""
 
 import contextlib
 import logging
@@ -16,6 +16,7 @@ from pipeline.config import PipelineConfig, load_config
 from trainer.config import ConfigError
 
 if TYPE_CHECKING:
+    from components.push import restoring
     from components.vertex_push import registry
     from pipeline.runners import vertex_schedules
 
@@ -37,6 +38,12 @@ _compiled_into = click.option(
     "--output", metavar="DIR", default="build", show_default=True, help="Folder of the compiled files."
 )
 _checked = click.option("--no-preflight", "is_checked", flag_value=False, default=True, help="Send it unchecked.")
+_pushed = click.option(
+    "--pushed",
+    metavar="FOLDER",
+    help="Folder of pushed versions, local or gs://, such as runs/local/pushed. Without it: Vertex AI's registry if "
+    "the configuration names it, else the folder of the configured output.",
+)
 _called = click.option("--name", default="simclr", show_default=True, help="What the schedule is called.")
 
 
@@ -196,22 +203,36 @@ def schedules(config_path: str | None, overrides: tuple[str, ...]) -> None:
 
 @click.command()
 @_configured
-@click.option("--version", default="candidate", show_default=True, help="Number or alias of the version.")
-def promote(config_path: str | None, overrides: tuple[str, ...], version: str) -> None:
-    """Make a version of the registered model the champion; the one so far can be had back by rollback."""
+@_pushed
+@click.option("--version", help="Number or alias of the version; in a folder its number. Default: candidate.")
+def promote(config_path: str | None, overrides: tuple[str, ...], pushed: str | None, version: str | None) -> None:
+    """Make a version the champion; the one so far can be had back by rollback."""
     with _failures_in_words():
         config = load_config(config_path, overrides)
+        if folder := _pushed_folder(config, pushed):
+            if version is None or not version.isdecimal():
+                raise click.UsageError(f"--version {version}: versions in a folder are numbered; give a number")
+            from components.push import restoring
+
+            _tell_of_folder(folder, lambda: restoring.promote(folder, int(version)))
+            return
         from pipeline.runners import vertex_registry
 
-        _tell(vertex_registry.promote(config.vertex, version))
+        _tell(vertex_registry.promote(config.vertex, version or "candidate"))
 
 
 @click.command()
 @_configured
-def rollback(config_path: str | None, overrides: tuple[str, ...]) -> None:
+@_pushed
+def rollback(config_path: str | None, overrides: tuple[str, ...], pushed: str | None) -> None:
     """Make the champion before this one the champion again."""
     with _failures_in_words():
         config = load_config(config_path, overrides)
+        if folder := _pushed_folder(config, pushed):
+            from components.push import restoring
+
+            _tell_of_folder(folder, lambda: restoring.roll_back(folder))
+            return
         from pipeline.runners import vertex_registry
 
         _tell(vertex_registry.roll_back(config.vertex))
@@ -259,6 +280,23 @@ def _stop_at_errors(config: PipelineConfig, *, is_checked: bool) -> None:
 def _show(table: Table, file: TextIO) -> None:
     width = None if file.isatty() else _WIDTH_WITHOUT_TERMINAL
     Console(file=file, width=width, highlight=False).print(table)
+
+
+def _pushed_folder(config: PipelineConfig, given: str | None) -> str | None:
+    """The folder whose champion is meant; None where Vertex AI's registry is."""
+    if given is not None:
+        return given
+    names_registry = config.vertex.project is not None or config.vertex.registry.model is not None
+    return None if names_registry else os.path.join(config.output, "pushed")
+
+
+def _tell_of_folder(folder: str, move: "Callable[[], restoring.Change]") -> None:
+    try:
+        change = move()
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
+    before = f"version {change.former}" if change.former else "none"
+    click.echo(f"version {change.champion} is the champion of {folder}; the one before: {before}")
 
 
 def _tell(change: "registry.Change") -> None:

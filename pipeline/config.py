@@ -1,5 +1,6 @@
 """The configuration of a run: typed, frozen, complete. What it refuses, it refuses before anything runs."""
 
+import math
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
@@ -66,8 +67,27 @@ class GateConfig(Settings):
 
     min_top1: Probability = Field(0.2, description="least top-1 accuracy on the test images")
     max_regression: Probability = Field(
-        0.0, description="how far top-1 may fall under the current champion's on the same images"
+        0.02,
+        description="margin: the loss of top-1 against the champion, on the same test images, that is borne",
     )
+    judged_by: Literal["interval", "estimate"] = Field(
+        "interval",
+        description="what must not lie under the margin: the lower end of the difference's interval, so that a "
+        "larger loss is ruled out, or the measured difference, which a small test set leaves to chance",
+    )
+    confidence: Annotated[float, Field(ge=0.5, lt=1)] = Field(
+        0.95, description="of the two-sided interval; a model worse by the margin passes in half of what it leaves"
+    )
+    resamples: Annotated[int, Field(ge=1_000)] = Field(10_000, description="of the paired bootstrap")
+
+    @model_validator(mode="after")
+    def _interval_has_tails(self) -> "GateConfig":
+        least = math.ceil(round(2 / (1 - self.confidence), 3))
+        if self.resamples < least:
+            raise ValueError(
+                f"resamples = {self.resamples}: an interval of confidence {self.confidence} needs {least} or more"
+            )
+        return self
 
 
 class BeamConfig(Settings):

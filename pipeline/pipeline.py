@@ -113,6 +113,10 @@ def create_pipeline(
         examples=labeled.images.outputs["examples"],
         destination=locations.pushed,
         max_regression=config.gate.max_regression,
+        judged_by=config.gate.judged_by,
+        confidence=config.gate.confidence,
+        resamples=config.gate.resamples,
+        seed=config.seed,
         code_version=code_version("components.push.component") + fingerprints.get("pushed", ""),
     )
     report = Report(

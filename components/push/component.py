@@ -11,6 +11,7 @@ from tfx.types import artifact_utils
 from tfx.types.standard_artifacts import Examples, Model, ModelBlessing, PushedModel
 from tfx.utils import path_utils
 
+from components.push.comparison import Rule
 from components.push.decision import push_model
 
 DECISION_FILE = "decision.json"
@@ -24,6 +25,10 @@ def Push(  # noqa: N802 (TFX names the node after the function)
     pushed_model: OutputArtifact[PushedModel],
     destination: Parameter[str],
     max_regression: Parameter[float],
+    judged_by: Parameter[str],
+    confidence: Parameter[float],
+    resamples: Parameter[int],
+    seed: Parameter[int],
     code_version: Parameter[str] = "",
 ) -> None:
     """Puts a blessed model into a versioned directory, unless the champion there is better.
@@ -35,7 +40,12 @@ def Push(  # noqa: N802 (TFX names the node after the function)
       pushed_model: gets decision.json (see `decision.Decision`) and the custom properties `pushed` (1 or 0),
         `pushed_version` and `pushed_destination` of the stock Pusher.
       destination: directory of the versions, local or remote.
-      max_regression: in [0, 1], by how much the model's top-1 may be below the champion's.
+      max_regression: in [0, 1], by how much the model's top-1 may be below the champion's; see `comparison.Rule`,
+        also for the next four.
+      judged_by: "interval" or "estimate".
+      confidence: of the intervals.
+      resamples: of the bootstrap.
+      seed: of the bootstrap.
       code_version: part of the cache key, nothing else.
     """
     decision = push_model(
@@ -43,7 +53,8 @@ def Push(  # noqa: N802 (TFX names the node after the function)
         blessed=model_utils.is_model_blessed(blessing),
         test_split_uri=artifact_utils.get_split_uri([examples], "test"),
         destination=destination,
-        max_regression=max_regression,
+        # Vertex AI hands whole numbers over as floats.
+        rule=Rule(max_regression, judged_by, confidence, int(resamples), int(seed)),
     )
     fileio.makedirs(pushed_model.uri)
     with fileio.open(f"{pushed_model.uri}/{DECISION_FILE}", "w") as file:

@@ -1,15 +1,17 @@
-"""Whether a model is pushed: only if it is blessed, new, and no worse than the champion."""
+"""Whether a model is pushed: only if it is blessed, new, and not worse than the champion by more than a margin."""
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 import tensorflow as tf
 
+from components.push import comparison
+from components.push.comparison import Comparison, Rule
 from components.push.fingerprint import fingerprint
-from components.push.scoring import Classifier, load_classifier, top1_accuracy
+from components.push.history import KEPT_BACK, PROMOTED, is_withdrawn
+from components.push.scoring import Classifier, Scored, load_classifier, score
 from components.push.versions import VersionedDirectory
-
-# Accuracies are multiples of one over the number of images; differences of them carry float error and no more.
-_FLOAT_ERROR = 1e-9
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,13 +19,16 @@ class Decision:
     """What became of a model; `decision.json` holds these fields.
 
     Attributes:
-      blessed: the Evaluator blessed it and the champion isn't better by more than allowed.
+      blessed: the Evaluator blessed it and it isn't worse than the champion by more than allowed.
       reason: in words.
       pushed: absolute path of the version that holds it, if any.
       version: the number of that version.
       candidate_top1: accuracy on the test images, if it was measured.
       champion_top1: the champion's on the same images, if it was measured.
       champion_version: the champion that it met.
+      comparison: of the two, with intervals, if both were measured.
+      test_set: digest of the test images' keys, labels and contents, if they were read.
+      test_set_changed: whether the champion was pushed on another test set; None if that is not known.
     """
 
     blessed: bool
@@ -33,87 +38,139 @@ class Decision:
     candidate_top1: float | None = None
     champion_top1: float | None = None
     champion_version: str | None = None
+    comparison: Comparison | None = None
+    test_set: str | None = None
+    test_set_changed: bool | None = None
 
 
 def push_model(
-    model_path: str, *, blessed: bool, test_split_uri: str, destination: str, max_regression: float
+    model_path: str,
+    *,
+    blessed: bool,
+    test_split_uri: str,
+    destination: str,
+    rule: Rule,
+    record: Mapping[str, Any] | None = None,
+    copies: Mapping[str, str] | None = None,
 ) -> Decision:
-    """Pushes a model that deserves it into a versioned directory.
+    """Pushes a model that deserves it into a versioned directory, and keeps the decision in its history.
 
     The champion gives way if it cannot be scored or knows other classes: it serves nobody, or something else, and the
-    Evaluator's absolute threshold has been passed all the same.
+    Evaluator's absolute threshold has been passed all the same. A version that somebody rolled back from does not
+    come back by itself.
 
     Args:
       model_path: directory of the SavedModel.
       blessed: the Evaluator's verdict.
       test_split_uri: labelled raw examples on which it meets the champion.
       destination: directory of the versions, local or remote.
-      max_regression: in [0, 1], by how much its top-1 may be below the champion's.
+      rule: of the comparison with the champion.
+      record: what else to record with the version and in the history, JSON values.
+      copies: files to keep with the version, see `VersionedDirectory.add`.
 
     Returns:
       What was decided and done. A model that is there already is not copied again.
 
     Raises:
-      ValueError: if max_regression is out of range, or the model itself cannot be loaded or scored.
+      ValueError: if the model itself cannot be loaded or scored, or the test images change meanwhile.
     """
-    if not 0 <= max_regression <= 1:
-        raise ValueError(f"max_regression is a difference of accuracies, from 0 to 1; received {max_regression}.")
-    if not blessed:
-        return Decision(blessed=False, reason="Not pushed: the Evaluator did not bless the model.")
     directory = VersionedDirectory(destination)
     own_fingerprint = fingerprint(model_path)
     with directory.exclusive():
-        version = directory.find(own_fingerprint)
-        if version is not None and version == directory.champion():
-            verdict = Decision(blessed=True, reason="it is the champion", champion_version=str(version))
+        history = directory.history()
+        former, version = directory.champion(), directory.find(own_fingerprint)
+        details = {"candidate": own_fingerprint, **(record or {})}
+        if not blessed:
+            verdict = Decision(blessed=False, reason="Not pushed: the Evaluator did not bless the model.")
+        elif version is not None and version == former:
+            reason = f"Already pushed as version {version}: it is the champion."
+            directory.crown(version)  # a push that was killed may not have come to it
+            verdict = Decision(blessed=True, reason=reason, champion_version=str(version))
+            return dataclasses.replace(verdict, pushed=directory.path_of(version), version=str(version))
+        elif version is not None and is_withdrawn(history.entries(), version):
+            verdict = _withdrawn(version, former)
         else:
-            verdict = _meet_champion(model_path, directory, test_split_uri, max_regression=max_regression)
+            verdict = _meet_champion(model_path, directory, test_split_uri, rule)
         if not verdict.blessed:
+            history.append(KEPT_BACK, champion=former, former=former, **_told(verdict), **details)
             return verdict
         done = f"Already pushed as version {version}"
         if version is None:
-            version = directory.add(model_path, model_fingerprint=own_fingerprint)
+            version = directory.add(
+                model_path, model_fingerprint=own_fingerprint, record={**_told(verdict), **details}, copies=copies
+            )
             done = f"Pushed as version {version}"
+        verdict = dataclasses.replace(
+            verdict, reason=f"{done}: {verdict.reason}", pushed=directory.path_of(version), version=str(version)
+        )
         directory.crown(version)
-    return dataclasses.replace(
-        verdict, reason=f"{done}: {verdict.reason}.", pushed=directory.path_of(version), version=str(version)
+        history.append(PROMOTED, champion=version, former=former, **_told(verdict), **details)
+    return verdict
+
+
+def _told(verdict: Decision) -> dict[str, Any]:
+    """The verdict as the history and the version's record tell it: where it lies is theirs to know."""
+    values = dataclasses.asdict(verdict)
+    return {name: value for name, value in values.items() if name not in ("blessed", "pushed", "version")}
+
+
+def _withdrawn(version: int, champion: int | None) -> Decision:
+    reason = (
+        f"Kept back: it is version {version}, from which somebody rolled back. If that was a mistake, "
+        f"`python -m pipeline promote --version {version}` makes it the champion."
     )
+    return Decision(blessed=False, reason=reason, champion_version=None if champion is None else str(champion))
 
 
-def _meet_champion(
-    model_path: str, directory: VersionedDirectory, test_split_uri: str, *, max_regression: float
-) -> Decision:
+def _meet_champion(model_path: str, directory: VersionedDirectory, test_split_uri: str, rule: Rule) -> Decision:
     candidate = load_classifier(model_path)
-    candidate_top1, n_images = top1_accuracy(candidate, test_split_uri)
+    scored = score(candidate, test_split_uri)
+    met = Decision(blessed=True, reason="", candidate_top1=scored.top1, test_set=scored.test_set)
     version = directory.champion()
     if version is None:
-        return Decision(blessed=True, reason="there was no champion to compare with", candidate_top1=candidate_top1)
-    met = Decision(blessed=True, reason="", candidate_top1=candidate_top1, champion_version=str(version))
+        return dataclasses.replace(met, reason="there was no champion to compare with.")
+    met = dataclasses.replace(met, champion_version=str(version))
     try:
         champion = load_classifier(directory.path_of(version))
         if set(champion.classes) != set(candidate.classes):
             return dataclasses.replace(met, reason=_other_classes(version, champion=champion, candidate=candidate))
-        champion_top1, _ = top1_accuracy(champion, test_split_uri)
+        champion_scored = score(champion, test_split_uri)
     except (ValueError, tf.errors.OpError) as error:
         return dataclasses.replace(met, reason=f"the champion, version {version}, cannot be scored: {error}")
-    met = dataclasses.replace(met, champion_top1=champion_top1)
-    comparison = (
-        f"top-1 {candidate_top1:.4f} on {n_images} test images against {champion_top1:.4f} of the champion, "
-        f"version {version}"
+    _check_same_images(scored, champion_scored)
+    found = comparison.compare(scored.right, champion_scored.right, rule)
+    changed = _test_set_changed(directory.record(version), scored)
+    met = dataclasses.replace(
+        met,
+        champion_top1=champion_scored.top1,
+        comparison=found,
+        test_set_changed=changed,
+        blessed=comparison.is_not_worse(found, rule),
     )
-    regression = champion_top1 - candidate_top1
-    if regression > max_regression + _FLOAT_ERROR:
-        return dataclasses.replace(
-            met,
-            blessed=False,
-            reason=f"Kept back: {comparison}; worse by {regression:.4f}, max_regression allows {max_regression:.4f}.",
+    words = comparison.in_words(found, version)
+    words = f"{words}." if met.blessed else f"Kept back: {words}; {comparison.why_not(found, rule)}."
+    if changed:
+        words += f" The test images are not those of the day when version {version} was pushed."
+    return dataclasses.replace(met, reason=words)
+
+
+def _check_same_images(scored: Scored, champion: Scored) -> None:
+    if scored.keys != champion.keys or scored.test_set != champion.test_set:
+        raise ValueError(
+            "Candidate and champion are scored on the same images; between the one and the other the test split "
+            f"has changed ({len(scored.keys)} images, then {len(champion.keys)}). Run Push again "
+            "when nothing writes to it."
         )
-    return dataclasses.replace(met, reason=comparison)
+
+
+def _test_set_changed(record: Mapping[str, Any], scored: Scored) -> bool | None:
+    recorded = record.get("test_set")
+    return None if recorded is None else recorded != scored.test_set
 
 
 def _other_classes(version: int, *, champion: Classifier, candidate: Classifier) -> str:
     return (
         f"the champion, version {version}, has other classes and cannot be compared: "
         f"only it knows {sorted(set(champion.classes) - set(candidate.classes))}, "
-        f"only the new model knows {sorted(set(candidate.classes) - set(champion.classes))}"
+        f"only the new model knows {sorted(set(candidate.classes) - set(champion.classes))}."
     )

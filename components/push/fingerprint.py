@@ -7,18 +7,22 @@ from tfx.dsl.io import fileio
 
 # Kept inside the version, so that one rename brings both; assets.extra is where servers expect what isn't theirs.
 FINGERPRINT_FILE = "assets.extra/fingerprint.sha256"
+# What a push adds beside it: the record of the push, and the weights that a later pretraining may start from.
+ADDED_FOLDER = "assets.extra/push"
 _CHUNK_BYTES = 1 << 20
 
 
 def model_files(model_path: str) -> list[str]:
-    """Lists a SavedModel's files, relative to it and sorted, without our own fingerprint file."""
+    """Lists a SavedModel's files, relative to it and sorted, without what a push adds."""
     root = model_path.rstrip("/")
     found = [
         posixpath.join(directory, name)[len(root) + 1 :]
         for directory, _, names in fileio.walk(root)
         for name in names
     ]
-    return sorted(relative for relative in found if relative != FINGERPRINT_FILE)
+    return sorted(
+        relative for relative in found if relative != FINGERPRINT_FILE and not relative.startswith(f"{ADDED_FOLDER}/")
+    )
 
 
 def fingerprint(model_path: str) -> str:

@@ -1,39 +1,55 @@
 """Copies a SavedModel to its final place so that a kill at any moment leaves the whole of it or nothing."""
 
+import dataclasses
 import os
 import posixpath
 import shutil
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 
 from tfx.dsl.io import fileio
 
-from components.push.fingerprint import FINGERPRINT_FILE, model_files
+from components.push.fingerprint import model_files
 
 MODEL_FILE = "saved_model.pb"
 # A leading dot hides it from servers, which look for numbers.
 _INCOMING_PREFIX = ".incoming-"
 
 
-def publish_by_rename(model_path: str, target: Path, *, fingerprint: str) -> None:
+@dataclasses.dataclass(frozen=True)
+class Additions:
+    """Files that a version gets beside the model's own, by their paths in it.
+
+    Attributes:
+      texts: what to write.
+      copies: what to copy, local or remote.
+    """
+
+    texts: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    copies: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+def publish_by_rename(model_path: str, target: Path, additions: Additions) -> None:
     """Copies beside the target, flushes to disk, and renames: for file systems where a rename is atomic.
 
     Args:
       model_path: directory of the SavedModel, local or remote.
       target: local directory that doesn't exist yet, in one that does.
-      fingerprint: of the model, written into the copy.
+      additions: written into the copy, its fingerprint among them.
     """
     incoming = _incoming_beside(target)
-    for relative in model_files(model_path):
-        _copy_to_disk(posixpath.join(model_path, relative), incoming / relative)
-    _write_to_disk(fingerprint.encode(), incoming / FINGERPRINT_FILE)
+    for relative, source in {**_copies(model_path), **additions.copies}.items():
+        _copy_to_disk(source, incoming / relative)
+    for relative, text in additions.texts.items():
+        _write_to_disk(text.encode(), incoming / relative)
     for directory, _, _ in os.walk(incoming):
         _flush_directory(Path(directory))
     incoming.rename(target)
     _flush_directory(target.parent)
 
 
-def publish_model_file_last(model_path: str, target: str, *, fingerprint: str) -> None:
+def publish_model_file_last(model_path: str, target: str, additions: Additions) -> None:
     """Copies saved_model.pb after everything else: for object stores, where a directory cannot be renamed at once.
 
     Loaders and servers take a directory for a SavedModel when it holds that file (as tfx.components.pusher does).
@@ -41,14 +57,15 @@ def publish_model_file_last(model_path: str, target: str, *, fingerprint: str) -
     Args:
       model_path: directory of the SavedModel, local or remote.
       target: directory that doesn't exist yet.
-      fingerprint: of the model, written beside the copy.
+      additions: written beside the copy, its fingerprint among them.
     """
-    write_object(fingerprint, posixpath.join(target, FINGERPRINT_FILE))
-    last_is_model_file = sorted(model_files(model_path), key=lambda relative: relative == MODEL_FILE)
-    for relative in last_is_model_file:
+    for relative, text in additions.texts.items():
+        write_object(text, posixpath.join(target, relative))
+    copies = {**additions.copies, **_copies(model_path)}
+    for relative, source in sorted(copies.items(), key=lambda copy: copy[0] == MODEL_FILE):
         destination = posixpath.join(target, relative)
         fileio.makedirs(posixpath.dirname(destination))
-        fileio.copy(posixpath.join(model_path, relative), destination)
+        fileio.copy(source, destination)
 
 
 def write_atomically(text: str, target: Path) -> None:
@@ -73,6 +90,10 @@ def remove_leftovers(directory: Path) -> None:
             shutil.rmtree(leftover)
         else:
             leftover.unlink()
+
+
+def _copies(model_path: str) -> dict[str, str]:
+    return {relative: posixpath.join(model_path, relative) for relative in model_files(model_path)}
 
 
 def _incoming_beside(target: Path) -> Path:

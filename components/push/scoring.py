@@ -1,6 +1,8 @@
-"""Top-1 accuracy of a pushed model, from nothing but its SavedModel and encoded test images."""
+"""Which test images a pushed model answers right, from nothing but its SavedModel and encoded test images."""
 
+import collections
 import dataclasses
+import hashlib
 import json
 import posixpath
 from collections.abc import Iterator
@@ -25,6 +27,26 @@ class Classifier:
         """Names the most probable class of each image: string [batch] of encoded images → [batch] names."""
         probabilities = self.model.signatures["serving_default"](image_bytes=image_bytes)["probabilities"]
         return [self.classes[index] for index in np.argmax(probabilities.numpy(), axis=-1)]
+
+
+@dataclasses.dataclass(frozen=True)
+class Scored:
+    """A model's answers to a test set of n images.
+
+    Attributes:
+      right: [n] bool.
+      keys: [n], of the images, in the same order.
+      test_set: hex digest of the images' keys, labels and contents, in whatever order they were read.
+    """
+
+    right: np.ndarray
+    keys: list[str]
+    test_set: str
+
+    @property
+    def top1(self) -> float:
+        """Accuracy in [0, 1]."""
+        return float(self.right.mean())
 
 
 def load_classifier(model_path: str) -> Classifier:
@@ -58,34 +80,38 @@ def load_classifier(model_path: str) -> Classifier:
     return Classifier(model, classes)
 
 
-def top1_accuracy(classifier: Classifier, split_uri: str) -> tuple[float, int]:
-    """Scores a classifier on labelled examples.
+def score(classifier: Classifier, split_uri: str) -> Scored:
+    """Answers labelled examples.
 
     Args:
       classifier: with `serving_default(image_bytes=string [batch])["probabilities"]` of shape [batch, classes].
-      split_uri: directory of TFRecords of tf.Example with `image_bytes` and `label`.
-
-    Returns:
-      Top-1 accuracy in [0, 1], and the number of images.
+      split_uri: directory of TFRecords of tf.Example with `key`, `image_bytes` and `label`.
 
     Raises:
-      ValueError: if there are no examples.
+      ValueError: if there are no examples, or two of one key.
     """
-    n_right = n_images = 0
-    for image_bytes, labels in _batches(split_uri):
+    right, keys, images = [], [], []
+    for image_bytes, labels, batch_keys in _batches(split_uri):
         predictions = classifier.predict(image_bytes)
-        n_right += sum(predicted == label for predicted, label in zip(predictions, labels, strict=True))
-        n_images += len(labels)
-    if not n_images:
+        right += [predicted == label for predicted, label in zip(predictions, labels, strict=True)]
+        keys += batch_keys
+        for key, label, content in zip(batch_keys, labels, image_bytes.numpy(), strict=True):
+            images.append(f"{key}\0{label}\0{hashlib.sha256(content).hexdigest()}\n")
+    if not keys:
         raise ValueError(f"A push compares models on test images; {split_uri} holds none. Add a test split.")
-    return n_right / n_images, n_images
+    if len(set(keys)) < len(keys):
+        twice = sorted(key for key, count in collections.Counter(keys).items() if count > 1)
+        raise ValueError(f"Test images have keys of their own; {split_uri} has {twice[:5]} more than once.")
+    digest = hashlib.sha256("".join(sorted(images)).encode()).hexdigest()
+    return Scored(np.array(right, bool), keys, digest)
 
 
-def _batches(split_uri: str) -> Iterator[tuple[tf.Tensor, list[str]]]:
+def _batches(split_uri: str) -> Iterator[tuple[tf.Tensor, list[str], list[str]]]:
     files = sorted(fileio.glob(posixpath.join(split_uri, "*")))
-    features = {name: tf.io.FixedLenFeature([], tf.string) for name in ("image_bytes", "label")}
+    features = {name: tf.io.FixedLenFeature([], tf.string) for name in ("image_bytes", "label", "key")}
     for path in files:
         records = tf.data.TFRecordDataset(path, compression_type="GZIP" if path.endswith(".gz") else "")
         for batch in records.batch(_BATCH_SIZE):
             parsed = tf.io.parse_example(batch, features)
-            yield parsed["image_bytes"], [label.decode() for label in parsed["label"].numpy()]
+            labels, keys = ([value.decode() for value in parsed[name].numpy()] for name in ("label", "key"))
+            yield parsed["image_bytes"], labels, keys

@@ -2,15 +2,19 @@
 
 import contextlib
 import fcntl
+import json
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from tfx.dsl.io import fileio
 
-from components.push.fingerprint import recorded_fingerprint
+from components.push.fingerprint import ADDED_FOLDER, FINGERPRINT_FILE, recorded_fingerprint
+from components.push.history import FOUND, History, last_champion
 from components.push.publishing import (
     MODEL_FILE,
+    Additions,
     publish_by_rename,
     publish_model_file_last,
     remove_leftovers,
@@ -19,6 +23,7 @@ from components.push.publishing import (
 )
 
 CHAMPION_FILE = "CHAMPION"
+RECORD_FILE = f"{ADDED_FOLDER}/record.json"
 _LOCK_FILE = ".lock"
 
 
@@ -103,22 +108,52 @@ class VersionedDirectory:
             None,
         )
 
-    def add(self, model_path: str, *, model_fingerprint: str) -> int:
+    def add(
+        self,
+        model_path: str,
+        *,
+        model_fingerprint: str,
+        record: Mapping[str, Any] | None = None,
+        copies: Mapping[str, str] | None = None,
+    ) -> int:
         """Publishes a SavedModel as the next version.
 
         Args:
           model_path: directory of the SavedModel, local or remote.
           model_fingerprint: its fingerprint.
+          record: what `record` shall tell of the version, JSON values.
+          copies: files to keep with it, by their paths in ADDED_FOLDER.
 
         Returns:
           The number of the new version: one more than the largest so far.
         """
         version = max(self._numbers(), default=0) + 1
+        additions = Additions(
+            texts={FINGERPRINT_FILE: model_fingerprint, RECORD_FILE: json.dumps(record or {}, indent=1)},
+            copies={posixpath.join(ADDED_FOLDER, name): source for name, source in (copies or {}).items()},
+        )
         if self._is_remote:
-            publish_model_file_last(model_path, self.path_of(version), fingerprint=model_fingerprint)
+            publish_model_file_last(model_path, self.path_of(version), additions)
         else:
-            publish_by_rename(model_path, Path(self.path_of(version)), fingerprint=model_fingerprint)
+            publish_by_rename(model_path, Path(self.path_of(version)), additions)
         return version
+
+    def record(self, version: int) -> dict[str, Any]:
+        """What was recorded with a version when it was pushed; empty where another tool has put it there."""
+        path = posixpath.join(self.path_of(version), RECORD_FILE)
+        if not fileio.exists(path):
+            return {}
+        with fileio.open(path, "r") as file:
+            return json.load(file)
+
+    def history(self) -> History:
+        """The decisions about this folder, brought up to the pointer. Only for the holder of the lock."""
+        history = History(self.path, is_remote=self._is_remote)
+        champion, told = self.champion(), last_champion(history.entries())
+        if champion is not None and champion != told:
+            reason = f"{CHAMPION_FILE} stands at version {champion}, of which no decision tells."
+            history.append(FOUND, champion=champion, former=told, reason=reason)
+        return history
 
     def _champion_path(self) -> str:
         return posixpath.join(self.path, CHAMPION_FILE)

@@ -39,6 +39,7 @@ def markdown_card(report: ReportContent) -> str:
     template = resources.files(_PACKAGE).joinpath("card.md.j2").read_text("utf-8")
     environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {
+        "estimate": sentences.estimate,
         "percent": percent,
         "interval": sentences.interval,
         "moment": sentences.moment,

@@ -124,14 +124,41 @@ class ClassAccuracy:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """A share, or a difference of shares, with its interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Match:
+    """Candidate and champion on the same test images: accuracies, difference, and how often only one is right."""
+
+    candidate: Estimate
+    champion: Estimate
+    difference: Estimate
+    confidence: float
+    n_images: int
+    won: int
+    lost: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Decision:
-    """Whether the candidate was good enough, and where it went."""
+    """Whether the candidate was good enough, and where it went.
+
+    `match` is None where there was no champion to meet, and `test_set_changed` where nobody knows.
+    """
 
     blessed: bool
     pushed: str | None
     reason: str
     version: str
     champion: Mapping[str, object]
+    match: Match | None = None
+    test_set_changed: bool | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -176,6 +176,8 @@ def _load_decision(sources: Sources) -> content.Decision | None:
             reason=str(value.get("reason", "")),
             version=str(value.get("version") or ""),
             champion=_champion(value),
+            match=_match(value.get("comparison")),
+            test_set_changed=value.get("test_set_changed"),
         )
     if sources.blessing:
         return content.Decision(
@@ -195,6 +197,22 @@ def _champion(decision: Mapping[str, Any]) -> dict[str, object]:
         return {}
     top1 = decision.get("champion_top1")
     return {"version": decision["champion_version"]} | ({} if top1 is None else {"top-1": top1})
+
+
+def _match(comparison: Mapping[str, Any] | None) -> content.Match | None:
+    if not comparison:
+        return None
+
+    def estimate(value: str, interval: str) -> content.Estimate:
+        low, high = comparison[interval]
+        return content.Estimate(value=comparison[value], low=low, high=high)
+
+    return content.Match(
+        candidate=estimate("candidate_top1", "candidate_interval"),
+        champion=estimate("champion_top1", "champion_interval"),
+        difference=estimate("difference", "difference_interval"),
+        **{name: comparison[name] for name in ("confidence", "n_images", "won", "lost")},
+    )
 
 
 def _load_run_record(path: str) -> tuple[tuple[content.Node, ...] | None, str | None]:

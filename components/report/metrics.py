@@ -24,6 +24,7 @@ def metrics_json(content: ReportContent) -> str:
             },
             "blessed": content.decision is not None and content.decision.blessed,
             "pushed": None if content.decision is None else content.decision.pushed,
+            "decision": None if content.decision is None else _finite(dataclasses.asdict(content.decision)),
         },
         indent=2,
         allow_nan=False,

@@ -38,6 +38,7 @@ def render(report: content.ReportContent) -> str:
     plotly = get_plotlyjs()
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {
+        "estimate": sentences.estimate,
         "percent": content.percent,
         "interval": sentences.interval,
         "moment": sentences.moment,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from components.report import analysis
-from components.report.content import Row, percent
+from components.report.content import Estimate, Row, percent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +63,12 @@ def settings(row: Row) -> str:
 def champion(values: Mapping[str, object]) -> str:
     """Writes what is known of the champion in a line; empty where there is none."""
     return " · ".join(f"{name} {_value(value)}" for name, value in values.items())
+
+
+def estimate(found: Estimate, *, is_difference: bool = False) -> str:
+    """Writes an estimate in percent, or a difference in points, with its interval: '45.2 (42.1 to 48.3)'."""
+    write = _signed if is_difference else lambda share: f"{100 * share:.1f}"
+    return f"{write(found.value)} ({write(found.low)} to {write(found.high)})"
 
 
 def interval(row: Row) -> str:

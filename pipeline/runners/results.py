@@ -87,7 +87,9 @@ def publish(output: Path, report: Path, record: RunRecord, console: Console) -> 
     _replace(str(output / "report.html"), (report / "report.html").read_text(encoding="utf-8"))
     console.print()
     console.print(accuracy_table(metrics["rows"]))
-    console.print(f"model:  {metrics['pushed'] or 'not pushed; the report says why'}", markup=False, soft_wrap=True)
+    console.print(f"model:  {metrics['pushed'] or 'not pushed'}", markup=False, soft_wrap=True)
+    if metrics["decision"]:
+        console.print(f"        {metrics['decision']['reason']}", markup=False, soft_wrap=True)
     console.print(f"report: {output / 'report.html'}", markup=False, soft_wrap=True)
 
 

@@ -125,13 +125,14 @@ def push(root: str) -> dict[str, Any]:
     from push_saved_models import save_model, write_test_split
 
     from components.push import publishing
+    from components.push.comparison import Rule
     from components.push.decision import push_model
     from components.push.fingerprint import fingerprint
     from components.push.versions import VersionedDirectory
 
     first, better = (save_model(f"{root}/models/{mistakes}", mistakes=mistakes) for mistakes in (5, 2))
     split, directory = write_test_split(f"{root}/Split-test"), VersionedDirectory(f"{root}/pushed")
-    copy = publishing.fileio.copy
+    copy, rule = publishing.fileio.copy, Rule(0.0, judged_by="estimate")
 
     def break_at_the_model_file(source: str, target: str) -> None:
         if source.endswith("saved_model.pb"):
@@ -140,7 +141,7 @@ def push(root: str) -> dict[str, Any]:
 
     def pushed(model: str) -> dict[str, Any]:
         return dataclasses.asdict(
-            push_model(model, blessed=True, test_split_uri=split, destination=directory.path, max_regression=0.0)
+            push_model(model, blessed=True, test_split_uri=split, destination=directory.path, rule=rule)
         )
 
     decisions = [pushed(first), pushed(first)]

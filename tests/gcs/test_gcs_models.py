@@ -88,12 +88,20 @@ def test_better_model_met_the_champion_and_is_it_now(ran, object_store):
     better = ran["push"]["decisions"][-1]
     assert (better["candidate_top1"], better["champion_top1"]) == (pytest.approx(0.9), pytest.approx(0.75))
     assert object_store.read(_BUCKET, "pushed/CHAMPION") == b"3\n"
+    history = [json.loads(line) for line in object_store.read(_BUCKET, "pushed/HISTORY.jsonl").splitlines()]
+    assert [(entry["event"], entry["former"], entry["champion"]) for entry in history] == [
+        ("promoted", None, 1),
+        ("promoted", 1, 3),
+    ]
 
 
 @pytest.mark.parametrize(("version", "mistakes"), [(1, 5), (3, 2)])
 def test_version_on_the_store_is_the_model_and_its_fingerprint(ran, object_store, version, mistakes):
     pushed, model = _files(object_store, f"pushed/{version}"), _files(object_store, f"models/{mistakes}")
     assert len(pushed.pop("assets.extra/fingerprint.sha256")) == 64
+    assert json.loads(pushed.pop("assets.extra/push/record.json"))["candidate_top1"] == pytest.approx(
+        1 - mistakes / 20
+    )
     assert pushed == model and "saved_model.pb" in model
 
 

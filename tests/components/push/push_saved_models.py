@@ -37,13 +37,14 @@ def save_model(directory, *, mistakes, classes=CLASSES):
     return str(directory)
 
 
-def write_test_split(directory, n_images=N_IMAGES):
+def write_test_split(directory, n_images=N_IMAGES, *, key="image-{}".format):
     path = tf.io.gfile.join(str(directory), "data_tfrecord-00000-of-00001.gz")
     tf.io.gfile.makedirs(str(directory))
     with tf.io.TFRecordWriter(path, "GZIP") as writer:
         for rank in range(n_images):
             example = tf.train.Example()
             example.features.feature["image_bytes"].bytes_list.value.append(image(rank % len(CLASSES), rank))
+            example.features.feature["key"].bytes_list.value.append(key(rank).encode())
             example.features.feature["label"].bytes_list.value.append(CLASSES[rank % len(CLASSES)].encode())
             writer.write(example.SerializeToString())
     return str(directory)

@@ -37,7 +37,11 @@ def make_pipeline(tmp_path):
             blessing=blessing.outputs["result"],
             examples=examples.outputs["result"],
             destination=str(tmp_path / "pushed"),
-            max_regression=0.0,
+            max_regression=0.02,
+            judged_by="interval",
+            confidence=0.95,
+            resamples=1000,
+            seed=0,
             code_version="abc",
         )
         return Pipeline(
@@ -64,6 +68,7 @@ def test_local_run_of_a_blessed_model_pushes_it_and_records_where(make_pipeline,
     assert properties["pushed"].int_value == 1
     assert properties["pushed_version"].string_value == "1"
     assert properties["pushed_destination"].string_value == str(tmp_path / "pushed" / "1")
+    assert len(decision.pop("test_set")) == 64
     assert decision == {
         "blessed": True,
         "pushed": str(tmp_path / "pushed" / "1"),
@@ -72,6 +77,8 @@ def test_local_run_of_a_blessed_model_pushes_it_and_records_where(make_pipeline,
         "candidate_top1": 0.9,
         "champion_top1": None,
         "champion_version": None,
+        "comparison": None,
+        "test_set_changed": None,
     }
 
 
@@ -93,5 +100,9 @@ def test_kubeflow_compilation_passes_numbers_and_text_only(make_pipeline, tmp_pa
     assert {name: parameter["parameterType"] for name, parameter in parameters.items()} == {
         "destination": "STRING",
         "max_regression": "NUMBER_DOUBLE",
+        "judged_by": "STRING",
+        "confidence": "NUMBER_DOUBLE",
+        "resamples": "NUMBER_INTEGER",
+        "seed": "NUMBER_INTEGER",
         "code_version": "STRING",
     }

@@ -5,9 +5,11 @@ import shutil
 import pytest
 from push_saved_models import CLASSES, N_IMAGES, save_model, write_test_split
 
+from components.push import decision as subject
+from components.push.comparison import Rule
 from components.push.decision import push_model
 from components.push.fingerprint import fingerprint
-from components.push.scoring import load_classifier, top1_accuracy
+from components.push.scoring import load_classifier, score
 
 
 @pytest.fixture(scope="module")
@@ -23,13 +25,13 @@ def labelled(tmp_path_factory):
 
 @pytest.fixture
 def push(tmp_path, labelled):
-    def push(model, *, blessed=True, max_regression=0.0):
+    def push(model, *, blessed=True, max_regression=0.0, judged_by="estimate", test_split=labelled):
         return push_model(
             model,
             blessed=blessed,
-            test_split_uri=labelled,
+            test_split_uri=test_split,
             destination=str(tmp_path / "pushed"),
-            max_regression=max_regression,
+            rule=Rule(max_regression, judged_by=judged_by),
         )
 
     return push
@@ -43,11 +45,21 @@ def listing(directory):
     }
 
 
-def test_model_that_is_not_blessed_leaves_no_trace(push, models, tmp_path):
+def events(tmp_path):
+    lines = (tmp_path / "pushed" / "HISTORY.jsonl").read_text().splitlines()
+    return [(entry["event"], entry["former"], entry["champion"]) for entry in map(json.loads, lines)]
+
+
+def without_history(files):
+    return {name: changed for name, changed in files.items() if name != "HISTORY.jsonl"}
+
+
+def test_model_that_is_not_blessed_leaves_a_line_of_history_and_nothing_else(push, models, tmp_path):
     decision = push(models[4], blessed=False)
     assert (decision.blessed, decision.pushed, decision.version) == (False, None, None)
     assert "Evaluator did not bless" in decision.reason
-    assert not (tmp_path / "pushed").exists()
+    assert list(listing(tmp_path / "pushed")) == ["HISTORY.jsonl"]
+    assert events(tmp_path) == [("kept back", None, None)]
 
 
 def test_first_model_becomes_version_one_and_champion(push, models, tmp_path):
@@ -62,7 +74,8 @@ def test_first_model_becomes_version_one_and_champion(push, models, tmp_path):
 
 
 def test_pushed_model_loads_and_scores_as_before(push, models, labelled):
-    assert top1_accuracy(load_classifier(push(models[4]).pushed), labelled) == (0.8, N_IMAGES)
+    scored = score(load_classifier(push(models[4]).pushed), labelled)
+    assert (scored.top1, len(scored.keys)) == (0.8, N_IMAGES)
 
 
 def test_same_model_again_changes_nothing(push, models, tmp_path):
@@ -86,7 +99,7 @@ def test_worse_model_is_kept_back_with_the_difference(push, models, tmp_path):
     push(models[4])
     before = listing(tmp_path / "pushed")
     decision = push(models[5])
-    assert listing(tmp_path / "pushed") == before
+    assert without_history(listing(tmp_path / "pushed")) == without_history(before)
     assert (decision.blessed, decision.pushed, decision.version) == (False, None, None)
     assert (decision.candidate_top1, decision.champion_top1, decision.champion_version) == (0.75, 0.8, "1")
     assert "Kept back: top-1 0.7500 on 20 test images against 0.8000" in decision.reason
@@ -184,12 +197,6 @@ def test_missing_model_is_refused(push, tmp_path):
         push(str(tmp_path / "nothing"))
 
 
-@pytest.mark.parametrize("max_regression", [-0.1, 1.1, float("nan")])
-def test_impossible_regression_is_refused(max_regression, push, models):
-    with pytest.raises(ValueError, match="max_regression is a difference of accuracies"):
-        push(models[4], max_regression=max_regression)
-
-
 def test_empty_test_split_is_refused(models, tmp_path):
     with pytest.raises(ValueError, match=r"holds none\. Add a test split"):
         push_model(
@@ -197,5 +204,73 @@ def test_empty_test_split_is_refused(models, tmp_path):
             blessed=True,
             test_split_uri=write_test_split(tmp_path / "empty", n_images=0),
             destination=str(tmp_path / "pushed"),
-            max_regression=0.0,
+            rule=Rule(0.0),
         )
+
+
+def test_loss_that_cannot_be_ruled_out_keeps_the_model_back_and_says_what_would_help(push, models):
+    push(models[4])
+    decision = push(models[5], max_regression=0.1, judged_by="interval")
+    assert (decision.blessed, decision.comparison.difference) == (False, pytest.approx(-0.05))
+    low, high = decision.comparison.difference_interval
+    assert low < -0.1 < high
+    assert "0.1000 that max_regression allows cannot be ruled out" in decision.reason
+    assert "gate.judged_by=estimate" in decision.reason
+
+
+def test_loss_that_is_ruled_out_lets_the_model_pass_with_its_interval(push, models):
+    push(models[4])
+    decision = push(models[2], max_regression=0.1, judged_by="interval")
+    assert decision.version == "2"
+    assert (decision.comparison.won, decision.comparison.lost) == (2, 0)
+    low, high = decision.comparison.difference_interval
+    assert f"better by 0.1000 (95% interval {low:+.4f} to {high:+.4f}" in decision.reason
+
+
+def test_every_decision_is_a_line_of_history_and_a_repeated_one_is_none(push, models, tmp_path):
+    push(models[4])
+    push(models[5])
+    push(models[5])
+    push(models[4])
+    push(models[2])
+    assert events(tmp_path) == [("promoted", None, 1), ("kept back", 1, 1), ("promoted", 1, 2)]
+    last = json.loads((tmp_path / "pushed" / "HISTORY.jsonl").read_text().splitlines()[-1])
+    assert (last["candidate_top1"], last["champion_top1"]) == (0.9, 0.8)
+    assert last["candidate"] == fingerprint(models[2])
+    assert last["comparison"]["difference"] == pytest.approx(0.1)
+
+
+def test_other_test_set_than_the_champions_is_told_and_both_are_scored_on_it(push, models, tmp_path):
+    push(models[4])
+    assert push(models[5]).test_set_changed is False
+    more = write_test_split(tmp_path / "more", n_images=40)
+    decision = push(models[2], test_split=more)
+    assert decision.test_set_changed is True
+    assert "are not those of the day when version 1 was pushed" in decision.reason
+    assert (decision.candidate_top1, decision.champion_top1) == (0.95, 0.9)
+
+
+@pytest.mark.parametrize("change", ["key", "label", "content"])
+def test_digest_of_the_test_set_sees_keys_labels_and_contents(change, models, labelled, tmp_path, monkeypatch):
+    classifier = load_classifier(models[4])
+    before = score(classifier, labelled).test_set
+    assert score(classifier, write_test_split(tmp_path / "same")).test_set == before
+    if change == "label":
+        monkeypatch.setattr("push_saved_models.CLASSES", ["ant", "cat", "bee"])
+    if change == "content":
+        monkeypatch.setattr("push_saved_models.image", lambda index, rank: bytes([index, rank + 100]))
+    key = "other-{}".format if change == "key" else "image-{}".format
+    assert score(classifier, write_test_split(tmp_path / "changed", key=key)).test_set != before
+
+
+def test_test_split_that_changes_between_the_two_is_refused(push, models, labelled, tmp_path, monkeypatch):
+    push(models[4])
+    splits = iter([labelled, write_test_split(tmp_path / "fewer", n_images=19)])
+    monkeypatch.setattr(subject, "score", lambda classifier, _: score(classifier, next(splits)))
+    with pytest.raises(ValueError, match=r"scored on the same images.*\(20 images, then 19\)"):
+        push(models[2])
+
+
+def test_two_test_images_of_one_key_are_refused(push, models, tmp_path):
+    with pytest.raises(ValueError, match=r"keys of their own.*\['same'\]"):
+        push(models[4], test_split=write_test_split(tmp_path / "twice", key=lambda _: "same"))

@@ -10,6 +10,7 @@ import pytest
 from push_saved_models import save_model, write_test_split
 
 from components.push import publishing, versions
+from components.push.comparison import Rule
 from components.push.decision import push_model
 from components.push.fingerprint import FINGERPRINT_FILE, fingerprint, model_files
 from components.push.versions import VersionedDirectory
@@ -103,7 +104,7 @@ def test_killed_push_leaves_nothing_or_a_whole_version_and_the_next_completes_it
 def push_when_all_are_ready(barrier, results, model, test_split, destination):
     barrier.wait(TIMEOUT_S)
     decision = push_model(
-        model, blessed=True, test_split_uri=test_split, destination=str(destination), max_regression=1.0
+        model, blessed=True, test_split_uri=test_split, destination=str(destination), rule=Rule(1.0)
     )
     results.put(decision)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from components.push.comparison import Comparison
 from components.push.decision import Decision
 from components.report.loading import Sources
 
@@ -76,16 +77,36 @@ def write_decision(directory: Path, *, blessed: bool = True) -> str:
         candidate_top1=0.41,
         champion_top1=0.43,
         champion_version="2",
+        comparison=_comparison(0.41, (-0.048, 0.008)),
+        test_set="0" * 64,
+        test_set_changed=False,
     )
     pushed = dataclasses.replace(
         kept_back,
         blessed=True,
         reason="Pushed as version 3: top-1 0.4520 on 1000 test images against 0.4300 of the champion, version 2.",
         candidate_top1=0.452,
+        comparison=_comparison(0.452, (-0.006, 0.05)),
+        test_set_changed=True,
         pushed="runs/local/serving/3",
         version="3",
     )
     return _write_json(directory, "decision.json", dataclasses.asdict(pushed if blessed else kept_back))
+
+
+def _comparison(candidate_top1: float, interval: tuple[float, float]) -> Comparison:
+    return Comparison(
+        n_images=1000,
+        won=round(1000 * max(candidate_top1 - 0.43, 0)) + 90,
+        lost=round(1000 * max(0.43 - candidate_top1, 0)) + 90,
+        candidate_top1=candidate_top1,
+        champion_top1=0.43,
+        difference=round(candidate_top1 - 0.43, 6),
+        candidate_interval=(candidate_top1 - 0.03, candidate_top1 + 0.03),
+        champion_interval=(0.4, 0.46),
+        difference_interval=interval,
+        confidence=0.95,
+    )
 
 
 def _test_images(count: int, n_classes: int) -> tuple[np.ndarray, np.ndarray]:

@@ -61,6 +61,17 @@ def test_page_tells_the_champion_and_the_channels(content):
     assert "mean 0.491, 0.482, 0.447; standard deviation 0.250, 0.240, 0.260" in text
 
 
+def test_page_tells_the_match_with_the_champion_and_that_the_test_set_changed(content):
+    text = _Page(render(content)).text
+
+    assert "45.2 (42.2 to 48.2)" in text and "43.0 (40.0 to 46.0)" in text
+    assert "+2.2 (−0.6 to +5.0)" in text
+    assert "the candidate 112 times, the champion 90 times" in text
+    assert "another than when the champion was pushed" in text
+    alone = dataclasses.replace(content.decision, match=None, test_set_changed=None)
+    assert "Only one of the two right" not in _Page(render(dataclasses.replace(content, decision=alone))).text
+
+
 def test_page_names_no_other_host(content):
     page = render(content)
 
@@ -170,7 +181,7 @@ def test_lineage_leaves_out_what_others_imply():
 def test_metrics_hold_the_contract(content):
     metrics = json.loads(metrics_json(content))
 
-    assert set(metrics) == {"rows", "ingest", "blessed", "pushed"}
+    assert set(metrics) == {"rows", "ingest", "blessed", "pushed", "decision"}
     assert len(metrics["rows"]) == 10
     assert set(metrics["rows"][0]) == {
         "arm", "label_fraction", "n_labels", "top1", "top5", "n_test", "seed", "settings",
@@ -178,12 +189,14 @@ def test_metrics_hold_the_contract(content):
     assert metrics["ingest"]["unlabeled"] == {"read": 4100, "kept": 4000, "duplicate": 36, "rejected": 64}
     assert metrics["blessed"] is True
     assert metrics["pushed"] == "runs/local/serving/3"
+    assert metrics["decision"]["reason"].startswith("Pushed as version 3: top-1 0.4520")
+    assert metrics["decision"]["match"]["difference"] == {"value": 0.022, "low": -0.006, "high": 0.05}
 
 
 def test_metrics_without_a_decision_are_not_blessed(content):
     metrics = json.loads(metrics_json(dataclasses.replace(content, decision=None)))
 
-    assert (metrics["blessed"], metrics["pushed"]) == (False, None)
+    assert (metrics["blessed"], metrics["pushed"], metrics["decision"]) == (False, None, None)
 
 
 def test_metric_that_is_not_finite_becomes_null(content):
