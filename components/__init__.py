@@ -2,7 +2,15 @@
 
 from typing import Any
 
-_ARTIFACT_TYPES = ("IngestSummary", "LabelFractions", "PipelineReport", "ProbeResults", "RegisteredModel")
+_ARTIFACT_TYPES = (
+    "DriftFindings",
+    "IngestSummary",
+    "LabelFractions",
+    "Leakage",
+    "PipelineReport",
+    "ProbeResults",
+    "RegisteredModel",
+)
 
 
 def __getattr__(name: str) -> Any:

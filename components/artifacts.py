@@ -7,10 +7,22 @@ Vertex finds a type by importing the part of TYPE_NAME before the dot and asking
 from tfx.types import artifact
 
 
+class DriftFindings(artifact.Artifact):
+    """`drift.json`: how new images differ from the window's; `unusual-*.png`: those least like any of them."""
+
+    TYPE_NAME = "components.DriftFindings"
+
+
 class IngestSummary(artifact.Artifact):
     """`summary.json`: read, kept, duplicate, rejected of each source; `rejects.jsonl`: what, and why."""
 
     TYPE_NAME = "components.IngestSummary"
+
+
+class Leakage(artifact.Artifact):
+    """`leakage.json`: how many test and training images were compared by content, and those that are both."""
+
+    TYPE_NAME = "components.Leakage"
 
 
 class LabelFractions(artifact.Artifact):

@@ -95,7 +95,8 @@ class BeamConfig(Settings):
 
     runner: Literal["local", "dataflow"] = Field(
         "local",
-        description="in the node itself, or, for ingestion, statistics, transform and split, on workers of Dataflow",
+        description="in the node itself, or, for ingestion, statistics, transform, split and leakage gate, on "
+        "workers of Dataflow",
     )
     workers: Count = Field(
         1, description="1 runs in this process; more start worker processes, worth it from 10⁵ images"

@@ -17,6 +17,7 @@ from components.anomaly_gate.component import AnomalyGate
 from components.image_example_gen.component import ImageExampleGen
 from components.label_fraction_split.component import LabelFractionSplit
 from components.label_fraction_split.selection import fraction_split_name
+from components.leakage_gate.component import LeakageGate
 from components.linear_eval.component import LinearEval
 from components.push.component import Push
 from components.report.component import Report
@@ -75,6 +76,11 @@ def create_pipeline(
     unlabeled = _prepare(
         _UNLABELED, config, _unlabeled_images(config, fingerprints.get(_UNLABELED, ""), labeled.images)
     )
+    leakage = LeakageGate(
+        labeled=labeled.images.outputs["examples"],
+        unlabeled=unlabeled.images.outputs["examples"],
+        code_version=code_version("components.leakage_gate.executor"),
+    )
     split = LabelFractionSplit(
         examples=labeled.transform.outputs["transformed_examples"],
         fractions=json.dumps(config.fractions),
@@ -83,6 +89,8 @@ def create_pipeline(
     )
     examples, graph = split.outputs["fraction_examples"], labeled.transform.outputs["transform_graph"]
     pretrain = _pretrain(config, locations, unlabeled.transform.outputs["transformed_examples"], graph, pretrainer)
+    for trains in (split, pretrain):
+        trains.add_upstream_node(leakage)
     linear_eval = LinearEval(
         model=pretrain.outputs["model"],
         transform_graph=graph,
@@ -129,6 +137,7 @@ def create_pipeline(
         evaluation=evaluator.outputs["evaluation"],
         blessing=evaluator.outputs["blessing"],
         pushed_model=push.outputs["pushed_model"],
+        leakage=leakage.outputs["leakage"],
         configuration=dump(config),
         run_record=locations.run_record,
         code_version=code_version("components.report.executor"),
@@ -142,6 +151,7 @@ def create_pipeline(
         components=[
             *labeled.nodes,
             *unlabeled.nodes,
+            leakage,
             split,
             pretrain,
             linear_eval,

@@ -8,7 +8,7 @@ from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
-from components.artifacts import IngestSummary, LabelFractions, PipelineReport, ProbeResults
+from components.artifacts import IngestSummary, LabelFractions, Leakage, PipelineReport, ProbeResults
 from components.report.executor import RUN_PREFIX, Executor
 
 
@@ -29,6 +29,7 @@ class ReportSpec(ComponentSpec):
         "evaluation": ChannelParameter(type=standard_artifacts.ModelEvaluation, optional=True),
         "blessing": ChannelParameter(type=standard_artifacts.ModelBlessing, optional=True),
         "pushed_model": ChannelParameter(type=standard_artifacts.PushedModel, optional=True),
+        "leakage": ChannelParameter(type=Leakage, optional=True),
     }
     OUTPUTS: ClassVar[Mapping[str, ChannelParameter]] = {"report": ChannelParameter(type=PipelineReport)}
 
@@ -51,6 +52,7 @@ class Report(base_component.BaseComponent):
         evaluation: types.BaseChannel | None = None,
         blessing: types.BaseChannel | None = None,
         pushed_model: types.BaseChannel | None = None,
+        leakage: types.BaseChannel | None = None,
         configuration: str = "",
         run_record: str = "",
         code_version: str = "",
@@ -67,6 +69,7 @@ class Report(base_component.BaseComponent):
           evaluation: ModelEvaluation of the candidate; without it, accuracies by class are computed.
           blessing: ModelBlessing of the candidate.
           pushed_model: PushedModel with decision.json.
+          leakage: Leakage, the comparison of training with test images.
           configuration: the resolved configuration, YAML.
           run_record: path of the runner's JSON record of its nodes; empty where the runner keeps none.
           code_version: part of the cache key, and shown.
@@ -83,6 +86,7 @@ class Report(base_component.BaseComponent):
                 evaluation=evaluation,
                 blessing=blessing,
                 pushed_model=pushed_model,
+                leakage=leakage,
                 configuration=configuration,
                 run_record=run_record,
                 code_version=code_version,

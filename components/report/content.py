@@ -124,6 +124,14 @@ class ClassAccuracy:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Compared:
+    """How many test images, and training images of each source, were held against each other by content."""
+
+    test: int
+    training: Mapping[str, int]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Estimate:
     """A share, or a difference of shares, with its interval."""
 
@@ -195,6 +203,7 @@ class ReportContent:
     runs: tuple[Run, ...]
     evaluated_classes: tuple[ClassAccuracy, ...] | None
     decision: Decision | None
+    compared: Compared | None
     nodes: tuple[Node, ...] | None
     started: str | None
     artifacts: tuple[ArtifactReference, ...]

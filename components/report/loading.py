@@ -30,6 +30,7 @@ class Sources:
     evaluation: str | None = None
     blessing: str | None = None
     pushed_model: str | None = None
+    leakage: str | None = None
     artifacts: tuple[content.ArtifactReference, ...] = ()
     configuration: str = ""
     run_record: str = ""
@@ -66,6 +67,7 @@ def load_content(sources: Sources) -> content.ReportContent:
             load_class_accuracies(sources.evaluation, embeddings.classes) if sources.evaluation else None
         ),
         decision=_load_decision(sources),
+        compared=_load_compared(sources.leakage),
         nodes=nodes,
         started=started,
         artifacts=sources.artifacts,
@@ -197,6 +199,13 @@ def _champion(decision: Mapping[str, Any]) -> dict[str, object]:
         return {}
     top1 = decision.get("champion_top1")
     return {"version": decision["champion_version"]} | ({} if top1 is None else {"top-1": top1})
+
+
+def _load_compared(leakage: str | None) -> content.Compared | None:
+    if leakage is None:
+        return None
+    value = _json(leakage, "leakage.json")
+    return content.Compared(test=int(value["test"]), training={k: int(n) for k, n in value["training"].items()})
 
 
 def _match(comparison: Mapping[str, Any] | None) -> content.Match | None:

@@ -42,6 +42,7 @@ _KINDS = {
     "SchemaGen": "check",
     "ExampleValidator": "check",
     "AnomalyGate": "check",
+    "LeakageGate": "check",
     "Transform": "transform",
     "LabelFractionSplit": "transform",
     "Pretrain": "pretrain",
@@ -54,7 +55,7 @@ _KINDS = {
     "VertexPusher": "publish",
     "RunSummary": "publish",
 }
-_ON_DATAFLOW = ("ImageExampleGen", "StatisticsGen", "Transform", "LabelFractionSplit")
+_ON_DATAFLOW = ("ImageExampleGen", "StatisticsGen", "Transform", "LabelFractionSplit", "LeakageGate")
 # What a node looks at that is no artifact, by the name of its fingerprint.
 _LOOKS_AT = {
     "ImageExampleGen-unlabeled": "unlabeled",

@@ -113,8 +113,8 @@ def test_report_of_the_rehearsal_is_as_complete_as_that_of_the_local_run(first_r
 
 def test_rehearsal_tells_of_each_node_and_of_what_it_leaves(rehearsed):
     for node in rehearsed.metrics["nodes"]:
-        assert re.search(rf"\[ *\d+/23\] {node['name']} +started", rehearsed.out)
-        assert re.search(rf"\[ *\d+/23\] {node['name']} +\d+\.\d s", rehearsed.out)
+        assert re.search(rf"\[ *\d+/24\] {node['name']} +started", rehearsed.out)
+        assert re.search(rf"\[ *\d+/24\] {node['name']} +\d+\.\d s", rehearsed.out)
     assert "top-1 accuracy on the test images" in rehearsed.out
     assert f"report: {rehearsed.output / 'report.html'}" in rehearsed.out
 

@@ -20,7 +20,7 @@ from pipeline.runners import kubeflow
 from pipeline.runners.dataflow import dataflow_args
 
 IMAGE = "us-central1-docker.pkg.dev/my-project/simclr/pipeline:v1"
-HIRING = {"ImageExampleGen", "StatisticsGen", "Transform", "LabelFractionSplit"}
+HIRING = {"ImageExampleGen", "StatisticsGen", "Transform", "LabelFractionSplit", "LeakageGate"}
 
 
 def example(*overrides: str):

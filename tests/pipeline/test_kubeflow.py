@@ -100,7 +100,7 @@ def test_both_forms_are_of_the_published_schema_with_no_unknown_field(compiled):
     [
         ("ingest", {"ImageExampleGen-unlabeled", "ImageExampleGen-labeled"}),
         ("check", {f"{n}-{s}" for n in ("StatisticsGen", "SchemaGen", "ExampleValidator", "AnomalyGate") for s in
-                   ("unlabeled", "labeled")}),
+                   ("unlabeled", "labeled")} | {"LeakageGate"}),
         ("transform", {"Transform-unlabeled", "Transform-labeled", "LabelFractionSplit"}),
         ("pretrain", {"Pretrain"}),
         ("classify", {"FineTune-10pct", "Supervised-10pct"}),

@@ -49,6 +49,21 @@ def test_transform_waits_for_the_gate():
         assert f"AnomalyGate-{name}" in {node.id for node in transform.upstream_nodes}
 
 
+def test_everything_that_trains_waits_for_the_leakage_gate_which_sees_what_is_trained_on():
+    made = nodes(build())
+    gate = made["LeakageGate"]
+    assert {name: channel.producer_component_id for name, channel in gate.inputs.items()} == {
+        "labeled": "ImageExampleGen-labeled",
+        "unlabeled": "ImageExampleGen-unlabeled",
+    }
+
+    def before(node):
+        return {node.id} | {name for upstream in node.upstream_nodes for name in before(upstream)}
+
+    for name in ("Pretrain", "FineTune-1pct", "Supervised-10pct", "LinearEval"):
+        assert "LeakageGate" in before(made[name]), name
+
+
 @pytest.mark.parametrize("given_test", [True, False])
 def test_held_out_share_applies_only_without_test_images(given_test):
     overrides = ["data.labeled=mine"] + (["data.test=theirs"] if given_test else [])
@@ -70,6 +85,7 @@ def test_fingerprint_of_a_source_is_part_of_its_node():
         ("AnomalyGate-labeled", "components.anomaly_gate.component"),
         ("Transform-labeled", "components.transform.preprocessing"),
         ("Transform-unlabeled", "components.transform.preprocessing"),
+        ("LeakageGate", "components.leakage_gate.executor"),
         ("LabelFractionSplit", "components.label_fraction_split.executor"),
         ("Pretrain", "components.training.pretrain"),
         ("LinearEval", "components.linear_eval.executor"),

@@ -63,6 +63,11 @@ def write_sources(
         probe_results=_write_probes(root / "probes", images, labels, classes, fractions, random),
         runs=runs,
         pushed_model=write_decision(root / "pushed"),
+        leakage=_write_json(
+            root / "leakage",
+            "leakage.json",
+            {"test": 1000, "training": {"labeled": 4000, "unlabeled": 4000}, "leaks": []},
+        ),
         configuration="pretrain:\n  temperature: 0.5\n  batch_size: 256\nlabel_fractions: [0.01, 0.1]\n",
         run_record=_write_record(root / "record.json", fractions),
         code_version="5f2c1ab",

@@ -1,0 +1,103 @@
+"""One Beam pass over all examples: the test images' hashes go to every worker, the training images' stay."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import apache_beam as beam
+from tfx import types
+from tfx.dsl.components.base import base_beam_executor
+from tfx.dsl.io import fileio
+from tfx.types import artifact_utils
+
+from components.image_example_gen.examples import Example
+
+LEAKAGE_FILE = "leakage.json"
+_LINES_FILE = "lines.jsonl"
+_TRAIN, _TEST = "train", "test"
+_NAMED = 5
+
+
+class Executor(base_beam_executor.BaseBeamExecutor):
+    """See `LeakageGate`."""
+
+    def Do(  # noqa: N802 (the name is TFX's)
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Writes `leakage.json`: `test` images, `training` images by source, and `leaks`, of which there are none.
+
+        Raises:
+          ValueError: a training image is a test image; it names both.
+        """
+        labeled = artifact_utils.get_single_instance(input_dict["labeled"])
+        unlabeled = artifact_utils.get_single_instance(input_dict["unlabeled"])
+        uri = artifact_utils.get_single_uri(output_dict["leakage"])
+        training = {
+            "labeled": [artifact_utils.get_split_uri([labeled], _TRAIN)],
+            "unlabeled": [
+                artifact_utils.get_split_uri([unlabeled], split)
+                for split in artifact_utils.decode_split_names(unlabeled.split_names)
+            ],
+        }
+        fileio.makedirs(uri)
+        lines = self._compare(training, artifact_utils.get_split_uri([labeled], _TEST), f"{uri}/{_LINES_FILE}")
+        counts = {line["source"]: line["images"] for line in lines if "images" in line}
+        leaks = sorted((line for line in lines if "test_key" in line), key=lambda leak: (leak["source"], leak["key"]))
+        found = {"test": counts.pop(_TEST), "training": counts, "leaks": leaks}
+        with fileio.open(f"{uri}/{LEAKAGE_FILE}", "w") as file:
+            file.write(json.dumps(found, ensure_ascii=False, indent=1))
+        if leaks:
+            raise ValueError(_message(leaks))
+
+    def _compare(self, training: Mapping[str, list[str]], test_uri: str, path: str) -> list[dict[str, Any]]:
+        with self._make_beam_pipeline() as pipeline:
+            test = pipeline | "Read[test]" >> _read(test_uri) | "Hash[test]" >> beam.Map(_content_and_key)
+            found = [test | "Count[test]" >> beam.combiners.Count.Globally() | beam.Map(_count_line, _TEST)]
+            for source, uris in training.items():
+                images = [
+                    pipeline | f"Read[{source}/{number}]" >> _read(split_uri) for number, split_uri in enumerate(uris)
+                ] | f"Flatten[{source}]" >> beam.Flatten()
+                hashes = images | f"Hash[{source}]" >> beam.Map(_content_and_key)
+                counts = hashes | f"Count[{source}]" >> beam.combiners.Count.Globally()
+                found.append(counts | f"CountLine[{source}]" >> beam.Map(_count_line, source))
+                known = beam.pvalue.AsDict(test)
+                found.append(hashes | f"Compare[{source}]" >> beam.FlatMap(_leak_lines, source=source, test=known))
+            _ = found | beam.Flatten() | beam.io.WriteToText(path, num_shards=1, shard_name_template="")
+        with fileio.open(path, "rb") as file:
+            lines = [json.loads(line) for line in file.read().decode().split("\n") if line]
+        fileio.remove(path)
+        return lines
+
+
+def _read(split_uri: str) -> beam.io.ReadFromTFRecord:
+    return beam.io.ReadFromTFRecord(f"{split_uri}/*")
+
+
+def _content_and_key(record: bytes) -> tuple[str, str]:
+    features = Example.FromString(record).features.feature
+    content, key = (features[name].bytes_list.value[0] for name in ("image_bytes", "key"))
+    # Of the bytes as they are stored: what ingestion has recorded of the file that was read is not asked.
+    return hashlib.sha256(content).hexdigest(), key.decode()
+
+
+def _count_line(images: int, source: str) -> str:
+    return json.dumps({"source": source, "images": images})
+
+
+def _leak_lines(image: tuple[str, str], *, source: str, test: Mapping[str, str]) -> Iterator[str]:
+    content, key = image
+    if content in test:
+        yield json.dumps({"source": source, "key": key, "test_key": test[content]})
+
+
+def _message(leaks: list[dict[str, Any]]) -> str:
+    named = [f"{leak['source']} {leak['key']!r} is test image {leak['test_key']!r}" for leak in leaks[:_NAMED]]
+    more = f", and {len(leaks) - _NAMED} more" if len(leaks) > _NAMED else ""
+    return (
+        f"No image may be trained on and tested on: the accuracy would be too good. {len(leaks)} are both: "
+        f"{', '.join(named)}{more}. Take them out of the training images, or out of the test set."
+    )
