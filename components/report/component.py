@@ -8,7 +8,7 @@ from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
-from components.artifacts import IngestSummary, LabelFractions, Leakage, PipelineReport, ProbeResults
+from components.artifacts import DriftFindings, IngestSummary, LabelFractions, Leakage, PipelineReport, ProbeResults
 from components.report.executor import RUN_PREFIX, Executor
 
 
@@ -30,6 +30,7 @@ class ReportSpec(ComponentSpec):
         "blessing": ChannelParameter(type=standard_artifacts.ModelBlessing, optional=True),
         "pushed_model": ChannelParameter(type=standard_artifacts.PushedModel, optional=True),
         "leakage": ChannelParameter(type=Leakage, optional=True),
+        "drift": ChannelParameter(type=DriftFindings, optional=True),
     }
     OUTPUTS: ClassVar[Mapping[str, ChannelParameter]] = {"report": ChannelParameter(type=PipelineReport)}
 
@@ -53,6 +54,7 @@ class Report(base_component.BaseComponent):
         blessing: types.BaseChannel | None = None,
         pushed_model: types.BaseChannel | None = None,
         leakage: types.BaseChannel | None = None,
+        drift: types.BaseChannel | None = None,
         configuration: str = "",
         run_record: str = "",
         code_version: str = "",
@@ -70,6 +72,7 @@ class Report(base_component.BaseComponent):
           blessing: ModelBlessing of the candidate.
           pushed_model: PushedModel with decision.json.
           leakage: Leakage, the comparison of training with test images.
+          drift: DriftFindings, the comparison of new images with the window's; without it the page has no such part.
           configuration: the resolved configuration, YAML.
           run_record: path of the runner's JSON record of its nodes; empty where the runner keeps none.
           code_version: part of the cache key, and shown.
@@ -87,6 +90,7 @@ class Report(base_component.BaseComponent):
                 blessing=blessing,
                 pushed_model=pushed_model,
                 leakage=leakage,
+                drift=drift,
                 configuration=configuration,
                 run_record=run_record,
                 code_version=code_version,

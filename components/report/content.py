@@ -189,6 +189,49 @@ class ArtifactReference:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DriftedStatistic:
+    """A number of each image, compared between new images and window."""
+
+    name: str
+    new_median: float
+    window_median: float
+    distance: float
+    p_value: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnusualImage:
+    """A new image unlike the window's: `times` as far from its nearest as they are, `picture` a PNG."""
+
+    key: str
+    times: float
+    share: float
+    picture: bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drift:
+    """New images beside the window's.
+
+    `images` and `compared` are (new, window). `p_value`, `mmd2` and `expected` are of the champion's embeddings, None
+    where `not_compared` says why. `findings` are (kind, words, policy).
+    """
+
+    images: tuple[int, int]
+    compared: tuple[int, int]
+    champion: str
+    false_alarm_rate: float
+    threshold: float
+    p_value: float | None
+    mmd2: float | None
+    expected: float | None
+    not_compared: str
+    statistics: tuple[DriftedStatistic, ...]
+    findings: tuple[tuple[str, str, str], ...]
+    unusual: tuple[UnusualImage, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReportContent:
     """Everything on the page. None where the run did not produce it."""
 
@@ -204,6 +247,7 @@ class ReportContent:
     evaluated_classes: tuple[ClassAccuracy, ...] | None
     decision: Decision | None
     compared: Compared | None
+    drift: Drift | None
     nodes: tuple[Node, ...] | None
     started: str | None
     artifacts: tuple[ArtifactReference, ...]

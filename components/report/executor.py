@@ -66,6 +66,7 @@ def _sources(input_dict: dict[str, list[types.Artifact]], exec_properties: dict[
         blessing=optional("blessing"),
         pushed_model=optional("pushed_model"),
         leakage=optional("leakage"),
+        drift=optional("drift"),
         artifacts=tuple(
             ArtifactReference(name=name, type_name=artifact.type_name, uri=artifact.uri)
             for name, artifacts in sorted(input_dict.items())

@@ -13,6 +13,7 @@ import numpy as np
 from tfx.dsl.io import fileio
 
 from components.report import content
+from components.report.drift import load_drift
 from components.report.evaluation import load_class_accuracies
 
 PACKAGES = ("tensorflow", "tf-keras", "tfx", "apache-beam", "ml-metadata", "scikit-learn", "numpy", "plotly")
@@ -31,6 +32,7 @@ class Sources:
     blessing: str | None = None
     pushed_model: str | None = None
     leakage: str | None = None
+    drift: str | None = None
     artifacts: tuple[content.ArtifactReference, ...] = ()
     configuration: str = ""
     run_record: str = ""
@@ -68,6 +70,7 @@ def load_content(sources: Sources) -> content.ReportContent:
         ),
         decision=_load_decision(sources),
         compared=_load_compared(sources.leakage),
+        drift=load_drift(sources.drift) if sources.drift else None,
         nodes=nodes,
         started=started,
         artifacts=sources.artifacts,

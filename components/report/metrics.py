@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from components.report.content import ReportContent, Row
+from components.report.drift import drift_metrics
 
 
 def metrics_json(content: ReportContent) -> str:
@@ -24,6 +25,7 @@ def metrics_json(content: ReportContent) -> str:
             },
             "blessed": content.decision is not None and content.decision.blessed,
             "pushed": None if content.decision is None else content.decision.pushed,
+            "drift": None if content.drift is None else _finite(drift_metrics(content.drift)),
             "decision": None if content.decision is None else _finite(dataclasses.asdict(content.decision)),
         },
         indent=2,

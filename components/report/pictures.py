@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from components.report import analysis
-from components.report.content import Embeddings, Views
+from components.report.content import Drift, Embeddings, UnusualImage, Views
 
 # Larger pictures make the page heavy and are shown at this size anyhow.
 MAX_SIDE_PX = 96
@@ -52,6 +52,15 @@ def view_pairs(views: Views) -> list[tuple[str, str, str]]:
     """The first MAX_PAIRS originals with their two views, as data URIs."""
     shown = [images[:MAX_PAIRS] for images in (views.original, views.view_a, views.view_b)]
     return [tuple(png_data_uri(image) for image in triple) for triple in zip(*shown, strict=True)]
+
+
+def unusual_images(drift: Drift | None) -> list[tuple[UnusualImage, str]]:
+    """The most unusual of the new images, each with its data URI; none where drift was not looked for."""
+    shown = []
+    for image in drift.unusual if drift else ():
+        with Image.open(io.BytesIO(image.picture), formats=["PNG"]) as picture:
+            shown.append((image, png_data_uri(np.asarray(picture.convert("RGB")))))
+    return shown
 
 
 def neighbour_strips(embeddings: Embeddings, *, seed: int) -> Neighbours | None:

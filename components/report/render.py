@@ -68,6 +68,7 @@ def _page(report: content.ReportContent) -> dict[str, Any]:
         "champion": sentences.champion(report.decision.champion) if report.decision else "",
         "accuracy_table": tables.accuracy_table(report.rows),
         "views": pictures.view_pairs(report.views),
+        "unusual": pictures.unusual_images(report.drift),
         "neighbours": pictures.neighbour_strips(report.embeddings, seed=SEED),
         "map": layout,
         "confusion": confusion,

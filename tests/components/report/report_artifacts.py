@@ -10,6 +10,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from components.drift.findings import find
+from components.drift.settings import DriftConfig
+from components.drift.two_sample import KernelTest, Shift
 from components.push.comparison import Comparison
 from components.push.decision import Decision
 from components.report.loading import Sources
@@ -72,6 +75,29 @@ def write_sources(
         run_record=_write_record(root / "record.json", fractions),
         code_version="5f2c1ab",
     )
+
+
+def write_drift(directory: Path, *, key: str = "span-7/odd.png") -> str:
+    """Writes what Drift writes of an inverted delivery, and returns its directory."""
+    shifts = [Shift("brightness", 0.51, 0.47, 0.13, 0.0021), Shift("blue", 0.35, 0.3, 0.4, 1e-9)]
+    kernel = KernelTest(mmd2=0.0312, expected=0.0021, p_value=0.0005)
+    found = [dataclasses.asdict(finding) for finding in find(DriftConfig(), kernel, shifts, {"<zebra>": 2})]
+    directory.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (40, 20), "red").save(directory / "unusual-000.png")
+    content = {
+        "champion": 3,
+        "false_alarm_rate": 0.01,
+        "threshold": 0.005,
+        "new": {"images": 1200, "compared": 500},
+        "window": {"images": 4000, "compared": 500},
+        "embeddings": dataclasses.asdict(kernel),
+        "statistics": [dataclasses.asdict(shift) for shift in shifts],
+        "unusual": [{"key": key, "file": "unusual-000.png", "times": 2.71, "share": 0.0}],
+        "not_compared": None,
+        "new_classes": {"<zebra>": 2},
+        "findings": found,
+    }
+    return _write_json(directory, "drift.json", content)
 
 
 def write_decision(directory: Path, *, blessed: bool = True) -> str:

@@ -180,7 +180,7 @@ def test_lineage_leaves_out_what_others_imply():
 def test_metrics_hold_the_contract(content):
     metrics = json.loads(metrics_json(content))
 
-    assert set(metrics) == {"rows", "ingest", "blessed", "pushed", "decision"}
+    assert set(metrics) == {"rows", "ingest", "blessed", "pushed", "decision", "drift"}
     assert len(metrics["rows"]) == 10
     assert set(metrics["rows"][0]) == {
         "arm", "label_fraction", "n_labels", "top1", "top5", "n_test", "seed", "settings",

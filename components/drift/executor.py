@@ -1,0 +1,143 @@
+"""Runs Drift: examples and the champion in, `drift.json` and the most unusual images out."""
+
+import dataclasses
+import json
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from tfx import types
+from tfx.dsl.components.base import base_executor
+from tfx.dsl.io import fileio
+from tfx.types import artifact_utils
+
+from components.drift import appearance, findings, samples, two_sample, unusual
+from components.drift.samples import Sample
+from components.drift.settings import DriftConfig
+from components.push.scoring import CLASSES_FILE
+from components.push.versions import VersionedDirectory
+
+DRIFT_FILE = "drift.json"
+_SHOWN_SIDE_PX = 96
+# Two images say nothing of a distribution; a p-value from fewer than this could not be small.
+_LEAST_IMAGES = 10
+_LOGGER = logging.getLogger("simclr.progress")
+
+
+class Executor(base_executor.BaseExecutor):
+    """See `Drift`."""
+
+    def Do(  # noqa: N802 (TFX's name)
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Writes what was found, warns of it, or stops the run, as configured.
+
+        Raises:
+          ValueError: something was found that is to stop the run.
+        """
+        config = DriftConfig.model_validate_json(exec_properties["config"])
+        seed = int(exec_properties["seed"])
+        uri = artifact_utils.get_single_uri(output_dict["drift"])
+        fileio.makedirs(uri)
+        new = samples.read(_splits(input_dict["new"]), size=config.sample, seed=seed)
+        window = samples.read(_splits(input_dict["window"]), size=config.sample, seed=seed, excluding=new.contents)
+        champion = _Champion.of(exec_properties["pushed"])
+        labels = new.labels + window.labels
+        if input_dict.get("labeled"):
+            labels = samples.read(_splits(input_dict["labeled"]), size=0, seed=seed).labels
+        result = _compare(config, new, window, champion, seed=seed)
+        result["new_classes"] = {
+            name: count for name, count in sorted(labels.items()) if champion.classes and name not in champion.classes
+        }
+        found = findings.find(config, result["embeddings"], result["statistics"], result["new_classes"])
+        _write(uri, result, found, new, config)
+        for finding in found:
+            if finding.policy == "warn":
+                _LOGGER.warning("drift: %s", finding.words)
+        if message := findings.stops(found):
+            raise ValueError(message)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Champion:
+    """The pushed model that embeds, or why there is none."""
+
+    version: int | None
+    embedder: Any
+    classes: list[str]
+    absent: str | None
+    model: Any = None  # kept alive: signatures hold its variables by weak reference only
+
+    @classmethod
+    def of(cls, pushed: str) -> "_Champion":
+        directory = VersionedDirectory(pushed)
+        version = directory.champion()
+        if version is None:
+            return cls(None, None, [], "there is no champion yet")
+        path = directory.path_of(version)
+        try:
+            model = tf.saved_model.load(path)
+            with fileio.open(f"{path}/{CLASSES_FILE}", "r") as file:
+                classes = json.load(file)
+            return cls(version, model.signatures["embed"], classes, None, model)
+        except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
+            return cls(version, None, [], f"the champion, version {version}, cannot embed: {error}")
+
+
+def _compare(config: DriftConfig, new: Sample, window: Sample, champion: _Champion, *, seed: int) -> dict[str, Any]:
+    result: dict[str, Any] = {
+        "champion": champion.version,
+        "false_alarm_rate": config.false_alarm_rate,
+        "new": {"images": new.n_images, "compared": len(new.keys)},
+        "window": {"images": window.n_images, "compared": len(window.keys)},
+        "embeddings": None,
+        "statistics": [],
+        "unusual": [],
+        "not_compared": champion.absent,
+    }
+    fewest = min(len(new.keys), len(window.keys))
+    if fewest < _LEAST_IMAGES:
+        result["not_compared"] = f"fewer than {_LEAST_IMAGES} images on one side"
+        return result
+    seen = [appearance.statistics(sample.images) for sample in (new, window)]
+    result["statistics"] = two_sample.shifts(*seen)
+    vectors = unusual.standardised(*(np.stack(list(side.values()), axis=1) for side in seen))
+    if champion.embedder is not None:
+        vectors = tuple(samples.embed(champion.embedder, sample.images).numpy() for sample in (new, window))
+        result["embeddings"] = two_sample.kernel_test(*vectors, permutations=config.permutations, seed=seed)
+    result["unusual"] = unusual.most_unusual(*vectors, count=config.shown)
+    return result
+
+
+def _write(
+    uri: str, result: Mapping[str, Any], found: list[findings.Finding], new: Sample, config: DriftConfig
+) -> None:
+    shown = []
+    for place, image in enumerate(result["unusual"]):
+        name = f"unusual-{place:03}.png"
+        with fileio.open(f"{uri}/{name}", "wb") as file:
+            file.write(appearance.thumbnail(new.images[image.index], side_px=_SHOWN_SIDE_PX))
+        shown.append({"key": new.keys[image.index], "file": name, "times": image.times, "share": image.share})
+    kernel = result["embeddings"]
+    content = {
+        **result,
+        "threshold": config.false_alarm_rate / 2,
+        "embeddings": kernel and dataclasses.asdict(kernel),
+        "statistics": [dataclasses.asdict(shift) for shift in result["statistics"]],
+        "unusual": shown,
+        "findings": [dataclasses.asdict(finding) for finding in found],
+    }
+    with fileio.open(f"{uri}/{DRIFT_FILE}", "wb") as file:
+        file.write(json.dumps(content, ensure_ascii=False, indent=1).encode())
+
+
+def _splits(artifacts: list[types.Artifact]) -> list[str]:
+    """All but the test images, which are nobody's training data."""
+    artifact = artifact_utils.get_single_instance(artifacts)
+    names = [name for name in artifact_utils.decode_split_names(artifact.split_names) if name != "test"]
+    return [artifact_utils.get_split_uri([artifact], name) for name in names]
