@@ -4,13 +4,16 @@ import collections
 import dataclasses
 import hashlib
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from components.image_example_gen import names, summary
 
 # Hex digits of the content's hash that tell images with one key apart.
 _SUFFIX_DIGITS = 8
+# What a duplicate is a copy of, where it is of no earlier span: another image of the same run, or of the test split.
+OF_THIS_RUN, OF_TEST = "this run", "test"
 
 
 class Record(NamedTuple):
@@ -113,9 +116,29 @@ def is_held_out(key: str, fraction: float) -> bool:
     return int.from_bytes(digest[:8], "big") / 2**64 < fraction
 
 
+class Settled(NamedTuple):
+    """What became of records.
+
+    Attributes:
+      kept: by hash, with their final keys.
+      duplicates: each with what it is a copy of: `OF_TEST`, the number of a span, or `OF_THIS_RUN`.
+      rejects: each with its source.
+    """
+
+    kept: list[Record]
+    duplicates: list[tuple[Record, str]]
+    rejects: list[tuple[str, names.Reject]]
+
+
 def settle(
-    records: Iterable[Record], contested: Contested, excluded: frozenset[str], accounts: summary.Accounts
-) -> tuple[list[Record], list[tuple[str, names.Reject]]]:
+    records: Iterable[Record],
+    contested: Contested,
+    excluded: frozenset[str],
+    accounts: summary.Accounts,
+    *,
+    known: Mapping[str, int] = MappingProxyType({}),
+    every_key_has_suffix: bool = False,
+) -> Settled:
     """Chooses one record of each content; the outcome does not depend on the order of the records.
 
     Args:
@@ -123,34 +146,35 @@ def settle(
       contested: over all records of the run.
       excluded: hashes of contents that must not be kept, for another artifact tests on them.
       accounts: to which kept, duplicate and rejected are added.
-
-    Returns:
-      the kept records by hash, with their final keys; the rejects, each with its source.
+      known: hashes of contents that an earlier span holds, with its number.
+      every_key_has_suffix: keys end in digits of the content's hash whether or not they are contested in this run,
+        for no run sees the keys of later ones.
     """
-    kept: list[Record] = []
-    rejects: list[tuple[str, names.Reject]] = []
+    settled = Settled([], [], [])
     records = [_left_to_training(record, contested) for record in records]
     for sha256, copies in itertools.groupby(sorted(records, key=_rank), key=lambda record: record.sha256):
         usable = []
         for record in copies:
             fault = _label_fault(record, contested)
             if fault:
-                rejects.append((record.source, names.Reject(record.uri, summary.NO_LABEL, fault)))
+                settled.rejects.append((record.source, names.Reject(record.uri, summary.NO_LABEL, fault)))
             else:
                 usable.append(record)
-        known = sorted({record.label for record in usable if record.label is not None})
-        if len(known) > 1:
-            detail = f"copies of the same image are labelled {', '.join(map(repr, known))}"
-            rejects += [
+        labels_given = sorted({record.label for record in usable if record.label is not None})
+        if len(labels_given) > 1:
+            detail = f"copies of the same image are labelled {', '.join(map(repr, labels_given))}"
+            settled.rejects.extend(
                 (record.source, names.Reject(record.uri, summary.CONFLICTING_LABELS, detail)) for record in usable
-            ]
+            )
         elif usable:
-            _count_copies(usable, accounts, is_excluded=sha256 in excluded)
-            if sha256 not in excluded:
-                kept.append(_with_final_key(usable[0], contested))
-    for source, reject in rejects:
+            copy_of = OF_TEST if sha256 in excluded else str(known[sha256]) if sha256 in known else None
+            _count_copies(usable, accounts, copy_of=copy_of)
+            if copy_of is None:
+                settled.kept.append(_with_final_key(usable[0], contested, always=every_key_has_suffix))
+            settled.duplicates.extend((record, copy_of or OF_THIS_RUN) for record in usable[copy_of is None :])
+    for source, reject in settled.rejects:
         accounts[source].reject(reject.uri, reject.reason)
-    return kept, rejects
+    return settled
 
 
 def _left_to_training(record: Record, contested: Contested) -> Record:
@@ -172,12 +196,12 @@ def _label_fault(record: Record, contested: Contested) -> str | None:
     return None if record.label else "no class folder, .cls file or manifest row gives it a label"
 
 
-def _count_copies(copies: list[Record], accounts: summary.Accounts, *, is_excluded: bool) -> None:
+def _count_copies(copies: list[Record], accounts: summary.Accounts, *, copy_of: str | None) -> None:
     for number, record in enumerate(copies):
         account = accounts[record.source]
-        if is_excluded:
+        if copy_of is not None:
             account.duplicate += 1
-            account.duplicate_of_excluded += 1
+            account.duplicate_of_excluded += copy_of == OF_TEST
         elif number:
             account.duplicate += 1
         else:
@@ -187,7 +211,7 @@ def _count_copies(copies: list[Record], accounts: summary.Accounts, *, is_exclud
                 account.classes[record.label] += 1
 
 
-def _with_final_key(record: Record, contested: Contested) -> Record:
-    if record.key not in contested.keys:
+def _with_final_key(record: Record, contested: Contested, *, always: bool) -> Record:
+    if not always and record.key not in contested.keys:
         return record
     return record._replace(key=f"{record.key}-{record.sha256[:_SUFFIX_DIGITS]}")

@@ -6,11 +6,12 @@ folder, and Beam's elements are the names of those files: few, small, and the sa
 
 import collections
 import dataclasses
+import functools
 import hashlib
 import pickle
 import posixpath
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import apache_beam as beam
@@ -18,8 +19,8 @@ from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.transforms.window import GlobalWindows
 
-from components.image_example_gen import archives, decode, dedupe, labels, names, scratch, sources, summary
-from components.image_example_gen.examples import Example, read_records, serialise, write_record
+from components.image_example_gen import archives, decode, dedupe, labels, names, outcomes, scratch, sources, summary
+from components.image_example_gen.examples import Example, read_records, serialise
 
 # What is read goes on to the writers at whichever comes first, so that a big archive is never held whole.
 _OUTBOX_ITEMS = 16_384
@@ -43,6 +44,11 @@ class Settings:
     num_shards: int
     max_pixels: int
     holdout_fraction: float
+    # Of the images that are one span of many: what became of each is told, and each key is unlike that of any other
+    # content, in whatever span.
+    is_span: bool = False
+    # Whether the perceptual hash of each kept image is told as well.
+    with_perceptual_hash: bool = False
 
     @property
     def max_bytes(self) -> int:
@@ -57,6 +63,7 @@ class Batch:
     records: list[dedupe.Record] = dataclasses.field(default_factory=list)
     rejects: list[tuple[str, names.Reject]] = dataclasses.field(default_factory=list)
     excluded: list[str] = dataclasses.field(default_factory=list)
+    known: list[tuple[str, int]] = dataclasses.field(default_factory=list)
 
 
 class Read(NamedTuple):
@@ -75,10 +82,18 @@ class Part:
     rejects: list[tuple[str, names.Reject]]
     matched_rows: dict[str, int]
     reads: list[Read]
+    shards: list[outcomes.Shard] = dataclasses.field(default_factory=list)
+    # Of a span only.
+    told: list[outcomes.Outcome] = dataclasses.field(default_factory=list)
 
 
 def build(
-    pipeline: beam.Pipeline, work: Iterable[sources.Work], excluded_files: list[str], settings: Settings
+    pipeline: beam.Pipeline,
+    work: Iterable[sources.Work],
+    excluded_files: list[str],
+    settings: Settings,
+    *,
+    known: Iterable[Sequence[tuple[str, int]]] = (),
 ) -> None:
     """Adds the ingestion to a Beam pipeline; `collect` returns its account once it has run.
 
@@ -87,6 +102,7 @@ def build(
       work: what to read.
       excluded_files: TFRecords of raw Examples whose images must not be kept.
       settings: limits and output folders.
+      known: hashes of contents that earlier spans hold, each with the span's number, in pieces that fit into memory.
     """
     # Through a file, for a million file names would not fit into a Dataflow job's description.
     work_file = scratch.leave(settings.work_uri, [pickle.dumps(item) for item in enumerate(work)])
@@ -100,7 +116,7 @@ def build(
     contested = outputs[_CLAIMS] | "GroupClaims" >> beam.GroupByKey() | "Contested" >> beam.Map(_contested)
     # Every writer must run, though no image fall to it, so that all shards exist.
     nothing = scratch.leave(settings.work_uri, Batch())
-    to_all = [(bucket, nothing) for bucket in range(settings.num_shards)]
+    to_all = [(bucket, nothing) for bucket in range(settings.num_shards)] + _leave_known(known, settings)
     inputs = [outputs[_BATCHES], pipeline | "NoImages" >> beam.Create(to_all, reshuffle=False)]
     if excluded_files:
         inputs.append(
@@ -129,6 +145,8 @@ def collect(settings: Settings, *, work_count: int) -> Part:
         rejects=[reject for part in parts for reject in part.rejects],
         matched_rows=parts[0].matched_rows,
         reads=sorted(parts[0].reads),
+        shards=[shard for part in parts for shard in part.shards],
+        told=[outcome for part in parts for outcome in part.told],
     )
     if [read.work for read in whole.reads] != list(range(work_count)):
         raise RuntimeError(f"Beam lost or repeated some of {work_count} work items: {summary.BEAM_AT_FAULT}")
@@ -192,7 +210,7 @@ class _Outbox:
             self._batches[zlib.crc32(read.uri.encode()) % buckets].rejects.append((source, read))
             return
         record, claims = read
-        self._batches[int(record.sha256[:8], 16) % buckets].records.append(record)
+        self._batches[_bucket(record.sha256, self._settings)].records.append(record)
         self._bytes += len(record.data)
         for claim in claims:
             self._claims[zlib.crc32(_utf8(claim.name)) % buckets].append(claim)
@@ -259,13 +277,29 @@ def _contested(grouped: tuple[int, Iterable[str]]) -> dedupe.Contested:
     return dedupe.find_contested(claim for uri in grouped[1] for claim in scratch.fetch(uri))
 
 
+def _leave_known(known: Iterable[Sequence[tuple[str, int]]], settings: Settings) -> list[tuple[int, str]]:
+    left = []
+    for piece in known:
+        batches = [Batch() for _ in range(settings.num_shards)]
+        for sha256, span in piece:
+            batches[_bucket(sha256, settings)].known.append((sha256, span))
+        left += [
+            (bucket, scratch.leave(settings.work_uri, batch)) for bucket, batch in enumerate(batches) if batch.known
+        ]
+    return left
+
+
+def _bucket(sha256: str, settings: Settings) -> int:
+    return int(sha256[:8], 16) % settings.num_shards
+
+
 def _read_excluded(uri: str, settings: Settings) -> list[tuple[int, str]]:
     batches = [Batch() for _ in range(settings.num_shards)]
     compression = CompressionTypes.GZIP if uri.endswith(".gz") else CompressionTypes.UNCOMPRESSED
     with FileSystems.open(uri, compression_type=compression) as file:
         for record in read_records(file, max_record_bytes=2**62):
             sha256 = Example.FromString(record).features.feature["sha256"].bytes_list.value[0].decode()
-            batches[int(sha256[:8], 16) % settings.num_shards].excluded.append(sha256)
+            batches[_bucket(sha256, settings)].excluded.append(sha256)
     return [(bucket, scratch.leave(settings.work_uri, batch)) for bucket, batch in enumerate(batches)]
 
 
@@ -278,21 +312,33 @@ def _write_shard(
     """Settles one bucket of contents and writes its images and its part of the account."""
     bucket, uris = grouped
     accounts: summary.Accounts = collections.defaultdict(summary.Account)
-    records, rejects, excluded = [], [], set()
+    records, rejects, excluded, known = [], [], set(), {}
     for uri in uris:
         batch: Batch = scratch.fetch(uri)
         records += batch.records
         rejects += batch.rejects
         excluded.update(batch.excluded)
+        known.update(batch.known)
     for name, reject in rejects:
         accounts[name].reject(reject.uri, reject.reason)
     everywhere = dedupe.union(contested)
-    kept, late_rejects = dedupe.settle(records, everywhere, frozenset(excluded), accounts)
+    settled = dedupe.settle(
+        records,
+        everywhere,
+        frozenset(excluded),
+        accounts,
+        known=known,
+        every_key_has_suffix=settings.is_span,
+    )
+    part = Part(dict(accounts), rejects + settled.rejects, matched_rows={}, reads=[])
     for split, folder in zip(settings.splits, settings.split_uris, strict=True):
-        shard = posixpath.join(folder, f"data_tfrecord-{bucket:05d}-of-{settings.num_shards:05d}")
-        mine = [record for record in kept if record.split == split]
-        scratch.write_atomically(shard, lambda file, mine=mine: [write_record(file, _example(r)) for r in mine])
-    part = Part(dict(accounts), rejects + late_rejects, matched_rows={}, reads=[])
+        name = f"data_tfrecord-{bucket:05d}-of-{settings.num_shards:05d}"
+        mine = (_example(record) for record in settled.kept if record.split == split)
+        write = functools.partial(outcomes.write, name=name, examples=mine, told=part.shards)
+        scratch.write_atomically(posixpath.join(folder, name), write)
+    if settings.is_span:
+        part.told += outcomes.of_records(settled, with_perceptual_hash=settings.with_perceptual_hash)
+        part.told += [outcomes.of_reject(reject) for _, reject in part.rejects]
     if bucket == 0:
         part = dataclasses.replace(part, matched_rows=dict(everywhere.matched_rows), reads=reads)
     scratch.write_atomically(_part_uri(settings, bucket), lambda file: file.write(pickle.dumps(part)))

@@ -79,20 +79,34 @@ def plan(source: Source) -> tuple[Source, list[Work]]:
     Raises:
       ValueError: when the path does not exist or matches nothing.
     """
-    root, found = _list(source.path)
+    root, found = list_files(source.path)
     files = sorted(item for item in found if isinstance(item, str))
     rejects = sorted((item for item in found if not isinstance(item, str)), key=lambda item: item.uri)
     manifest = _find_manifest(source, root, files)
     source = dataclasses.replace(source, manifest=manifest if source.labeled else None)
-    classes = {names.stem(path): path for path in files if path.lower().endswith(names.CLASS_SUFFIX)}
     own_manifest = manifest and manifest.removeprefix(_join(root, ""))
+    work = work_of(source, root, [path for path in files if path != own_manifest], rejects)
+    if not work:
+        raise ValueError(f"{source.name}: {source.path} holds no files. Point it at a folder or archive of images.")
+    return source, work
 
+
+def work_of(source: Source, root: str, files: list[str], rejects: list[names.Reject]) -> list[Work]:
+    """Deals files of a source out to readers.
+
+    Args:
+      source: that they are of.
+      root: that the files' paths are relative to.
+      files: sorted.
+      rejects: what is no file to be read.
+    """
+    classes = {names.stem(path): path for path in files if path.lower().endswith(names.CLASS_SUFFIX)}
     work: list[Work] = []
     plain: list[Entry | names.Reject] = []
     for path in files:
         stem, end = posixpath.splitext(path)
         end = end.lower()
-        if end == names.CLASS_SUFFIX or path == own_manifest:
+        if end == names.CLASS_SUFFIX:
             continue
         kind = None if end in names.IMAGE_SUFFIXES else names.archive_kind(path)
         if kind:
@@ -103,9 +117,7 @@ def plan(source: Source) -> tuple[Source, list[Work]]:
         work.append(Work(source, root, "files", tuple(plain[start : start + FILES_PER_WORK])))
     if rejects:
         work.append(Work(source, root, "rejects", tuple(rejects)))
-    if not work:
-        raise ValueError(f"{source.name}: {source.path} holds no files. Point it at a folder or archive of images.")
-    return source, work
+    return work
 
 
 def read(work: Work, *, max_bytes: int) -> Iterator[archives.Item]:
@@ -169,7 +181,7 @@ def _read_file(
     return archives.Candidate(uri, names.text(entry.path), data, label)
 
 
-def _list(path: str) -> tuple[str, list[str | names.Reject]]:
+def list_files(path: str) -> tuple[str, list[str | names.Reject]]:
     """Returns the root and, relative to it, the files under a folder, in a glob, or beside a manifest."""
     remote = "://" in path
     if not remote:
@@ -181,7 +193,7 @@ def _list(path: str) -> tuple[str, list[str | names.Reject]]:
         if inside:
             return path.rstrip("/"), _relative(path.rstrip("/"), inside)
     if names.suffix(path) in names.MANIFEST_SUFFIXES and _match(path):
-        return _list(posixpath.dirname(path))
+        return list_files(posixpath.dirname(path))
     matched = [path] if not remote and Path(path).is_file() else _match(path)
     if not matched:
         raise ValueError(f"{path} does not exist or matches no file. Give a file, a folder or a glob of images.")

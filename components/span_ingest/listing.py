@@ -1,0 +1,177 @@
+"""A look at a source that grows: which files are there, and in which state each of them is."""
+
+import os
+import posixpath
+import re
+import stat
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from apache_beam.io.filesystems import FileSystems
+
+from components.image_example_gen import names, sources
+
+# Numbers that a path may have in its folders or names: those of deliveries, or dates.
+_FIELDS = {"SPAN": r"\d+", "YYYY": r"\d{4}", "MM": r"\d{2}", "DD": r"\d{2}"}
+_FIELD = re.compile(r"\{(" + "|".join(_FIELDS) + r")\}")
+_ORDER = ("SPAN", "YYYY", "MM", "DD")
+
+
+class State(NamedTuple):
+    """By which a changed file is told: its size, and the time of its last change as its file system gives it."""
+
+    size: int
+    version: str
+
+
+class Look(NamedTuple):
+    """What a look sees.
+
+    Attributes:
+      root: that the paths are relative to.
+      files: states by path; as text, in which bytes that are not UTF-8 are escaped.
+      names: the paths as the file system knows them, by path.
+      rejects: what is no file to be read, such as a link out of the folder, by path.
+      touched_s: when a file was last written or renamed, seconds since the epoch; local files only.
+    """
+
+    root: str
+    files: dict[str, State]
+    names: dict[str, str]
+    rejects: dict[str, names.Reject]
+    touched_s: dict[str, float]
+
+
+def look(path: str) -> Look:
+    """Lists a folder, a glob, an archive, or a path with {SPAN} or {YYYY}, {MM} and {DD}, such as in/span-{SPAN}.
+
+    A folder in which nothing is, and a glob that matches nothing, is an empty delivery.
+
+    Raises:
+      ValueError: a local path that does not exist.
+    """
+    pattern = None
+    if _FIELD.search(path):
+        path, pattern = _root_and_pattern(path)
+    root, listed = _list(path)
+    seen = Look(root, {}, {}, {}, {})
+    for name, found in listed:
+        text = names.text(name)
+        if name.lower().endswith(names.CLASS_SUFFIX) or (pattern and not pattern.match(name)):
+            continue
+        if isinstance(found, names.Reject):
+            seen.rejects[text] = found
+        else:
+            state, touched_s = found
+            seen.files[text], seen.names[text] = state, name
+            if touched_s is not None:
+                seen.touched_s[text] = touched_s
+    return seen
+
+
+def order_of(path: str, source: str) -> tuple[int, ...] | None:
+    """The number or date of the delivery that a file's folder or name states; None: the source has no such field.
+
+    Args:
+      path: of the file, relative to the source's root.
+      source: its path, perhaps with fields.
+    """
+    if not _FIELD.search(source):
+        return None
+    matched = _root_and_pattern(source)[1].match(path)
+    given = matched.groupdict() if matched else {}
+    return tuple(int(given[name]) for name in _ORDER if name in given) or None
+
+
+def again(seen: Look, paths: list[str]) -> dict[str, State | None]:
+    """Looks at some of the files once more; None: it is there no more."""
+    states = {}
+    for path in paths:
+        full = posixpath.join(seen.root, seen.names[path])
+        try:
+            states[path] = _remote_state(full) if "://" in full else _local_state(os.stat(full))[0]
+        except OSError:
+            states[path] = None
+    return states
+
+
+def _list(path: str) -> tuple[str, Iterator[tuple[str, names.Reject | tuple[State, float | None]]]]:
+    if "://" in path:
+        return _list_remote(path)
+    if _is_empty(path):
+        return os.path.abspath(path), iter(())
+    root, found = sources.list_files(path)
+    return root, _with_states(root, found)
+
+
+def _is_empty(path: str) -> bool:
+    """Whether it is a glob that matches nothing, or a folder of which only that can be said."""
+    if os.path.exists(path) or not any(sign in path for sign in "*?["):
+        return False
+    return not FileSystems.match([path])[0].metadata_list
+
+
+def _with_states(root: str, found: list) -> Iterator[tuple[str, names.Reject | tuple[State, float | None]]]:
+    for item in found:
+        if isinstance(item, names.Reject):
+            yield item.uri.removeprefix(f"{names.text(root)}/"), item
+            continue
+        try:
+            status = os.stat(os.path.join(root, item))
+        except FileNotFoundError:
+            # It has gone since it was listed.
+            continue
+        if stat.S_ISREG(status.st_mode):
+            yield item, _local_state(status)
+
+
+def _local_state(status: os.stat_result) -> tuple[State, float]:
+    # The time of the last change of the entry cannot be set by who copies, as that of the content can.
+    return State(status.st_size, str(status.st_mtime_ns)), max(status.st_mtime, status.st_ctime)
+
+
+def _list_remote(path: str) -> tuple[str, Iterator[tuple[str, tuple[State, None]]]]:
+    matched = FileSystems.match([path])[0].metadata_list
+    root = path.rstrip("/")
+    if matched:
+        root = posixpath.dirname(root)
+        while any(sign in root for sign in "*?["):
+            root = posixpath.dirname(root)
+    else:
+        matched = FileSystems.match([f"{root}/**"])[0].metadata_list
+    relative = ((item.path[len(root) + 1 :], item) for item in matched if not item.path.endswith("/"))
+    return root, ((name, (_state_of(item), None)) for name, item in relative if not names.is_hidden(name))
+
+
+def _remote_state(uri: str) -> State:
+    [found] = FileSystems.match([uri])[0].metadata_list or [None]
+    if found is None:
+        raise FileNotFoundError(uri)
+    return _state_of(found)
+
+
+def _state_of(found) -> State:
+    return State(found.size_in_bytes, str(found.last_updated_in_seconds))
+
+
+def _root_and_pattern(path: str) -> tuple[str, re.Pattern[str]]:
+    """The folder above the first field or wildcard, and what the rest of a file's path must look like."""
+    parts = path.rstrip("/").split("/")
+    first = next(i for i, part in enumerate(parts) if _FIELD.search(part) or any(sign in part for sign in "*?["))
+    rest, given = "/".join(parts[first:]), set()
+    pieces, end = [], 0
+    for field in _FIELD.finditer(rest):
+        pieces.append(_glob(rest[end : field.start()]))
+        name = field[1]
+        pieces.append(f"(?P={name})" if name in given else f"(?P<{name}>{_FIELDS[name]})")
+        given.add(name)
+        end = field.end()
+    pieces.append(_glob(rest[end:]))
+    # What it names is a file, or a folder with all that is in it.
+    root = "/".join(parts[:first]) or ("/" if path.startswith("/") else ".")
+    return root, re.compile("".join(pieces) + r"(?:/.*)?\Z", re.DOTALL)
+
+
+def _glob(text: str) -> str:
+    signs = {"**": ".*", "*": "[^/]*", "?": "[^/]"}
+    return "".join(signs.get(part, re.escape(part)) for part in re.split(r"(\*\*|\*|\?)", text))

@@ -1,0 +1,84 @@
+"""What a look at a source sees: folders, globs, dates and numbers in paths, hostile names."""
+
+import os
+
+import pytest
+from span_fixtures import png, run, write_files
+
+from components.span_ingest import listing
+from components.span_ingest.store import SpanStore
+
+
+def seen(path) -> set[str]:
+    return set(listing.look(str(path)).files)
+
+
+def test_folder_is_seen_whole_but_for_what_is_hidden_or_a_label(tmp_path):
+    write_files(tmp_path, {"a.png": b"1", "b/c.tar": b"2", ".git/x.png": b"3", "a.cls": b"4", "Thumbs.db": b"5"})
+    look = listing.look(str(tmp_path))
+    assert set(look.files) == {"a.png", "b/c.tar"}
+    status = (tmp_path / "a.png").stat()
+    assert look.files["a.png"] == (1, str(status.st_mtime_ns)) and look.touched_s["a.png"] >= status.st_mtime
+
+
+def test_globs_archives_and_nothing(tmp_path):
+    write_files(tmp_path, {"a-1.tar": b"1", "a-2.tar": b"2", "b.tar": b"3"})
+    assert seen(tmp_path / "a-*.tar") == {"a-1.tar", "a-2.tar"}
+    assert seen(tmp_path / "b.tar") == {"b.tar"}
+    assert seen(tmp_path / "c-*.tar") == set()
+    (tmp_path / "empty").mkdir()
+    assert seen(tmp_path / "empty") == set()
+    with pytest.raises(ValueError, match="does not exist"):
+        listing.look(str(tmp_path / "nowhere"))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "found"),
+    [
+        ("span-{SPAN}", {"span-1/a.png", "span-12/b/c.png"}),
+        ("span-{SPAN}/*.png", {"span-1/a.png"}),
+        ("{YYYY}/{MM}/{DD}", {"2026/01/31/d.png"}),
+        ("{YYYY}/*/{DD}/*.png", {"2026/01/31/d.png"}),
+        ("*/{SPAN}.tar", {"x/7.tar"}),
+    ],
+)
+def test_numbers_and_dates_in_paths(tmp_path, pattern, found):
+    names = ["span-1/a.png", "span-12/b/c.png", "span-x/e.png", "2026/01/31/d.png", "x/7.tar", "top.png"]
+    write_files(tmp_path, dict.fromkeys(names, b"1"))
+    assert seen(tmp_path / pattern) == found
+
+
+@pytest.mark.parametrize(
+    ("source", "path", "order"),
+    [
+        ("in/span-{SPAN}", "span-012/a.png", (12,)),
+        ("in/{YYYY}-{MM}-{DD}", "2026-02-01/a.png", (2026, 2, 1)),
+        ("in/{DD}.{MM}.{YYYY}.tar", "01.02.2026.tar", (2026, 2, 1)),
+        ("in", "span-1/a.png", None),
+    ],
+)
+def test_order_of_a_delivery(source, path, order):
+    assert listing.order_of(path, source) == order
+
+
+def test_late_file_is_ingested_with_the_next_span_and_told_of(tmp_path):
+    source, store = tmp_path / "in", SpanStore(str(tmp_path / "store"))
+    write_files(source, {"span-1/a.png": png(1), "span-2/b.png": png(2)})
+    pattern = str(source / "span-{SPAN}")
+    assert run(store, pattern).delivery.late == ()
+    write_files(source, {"span-1/late.png": png(3), "span-3/c.png": png(4)})
+    second = run(store, pattern)
+    assert second.delivery.late == ("span-1/late.png",) and second.made.counts.kept == 2
+    assert any("belong to an earlier delivery" in note for note in second.notes)
+    assert run(store, pattern).delivery.is_empty
+
+
+def test_hostile_names_are_known_again(tmp_path):
+    source, store = tmp_path / "in", SpanStore(str(tmp_path / "store"))
+    odd = ["new\nline.png", "emoji \N{CAT FACE}.png", "quote\"'\\.png", "a!b.png", "=1+1.png", "<b>.png", "x" * 250]
+    write_files(source, {name: png(number) for number, name in enumerate(odd)})
+    (source / os.fsdecode(b"caf\xe9.png")).write_bytes(png(99))
+    made = run(store, source).made
+    assert made.counts.kept == len(odd) + 1
+    assert {row["path"] for row in store.rows(made)} == {*odd, "caf\\xe9.png"}
+    assert run(store, source).delivery.is_empty
