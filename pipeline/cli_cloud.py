@@ -1,4 +1,4 @@
-"""The commands of the cloud: compile, preflight, submit, deploy, schedules, embeddings; and promotion, there and here."""
+"""The commands of the cloud: compile, preflight, submit, deploy, schedules, embeddings; promotion, there and here."""
 
 import contextlib
 import logging
