@@ -63,6 +63,8 @@ def serving(fake: Any) -> Iterator[str]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        # An answer in one piece: in two, the second would wait for the first to be acknowledged.
+        wbufsize = -1
 
         def _handle(self) -> None:
             url = urlsplit(self.path)

@@ -129,6 +129,12 @@ def test_service_that_is_told_too_little_or_nonsense_does_not_start(name, value)
         settings.from_environment(environment)
 
 
+def test_service_looks_at_its_variables_before_it_answers_anybody(environment):
+    environment.setenv("INVOKER", "")
+    with pytest.raises(SettingsError, match="INVOKER = ''"):
+        app.create_app()
+
+
 def copied(into):
     """The files of the image, as its recipe copies them."""
     text = re.sub(r"\\\n\s*", "", DOCKERFILE.read_text())

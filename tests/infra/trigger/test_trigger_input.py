@@ -206,7 +206,7 @@ VALUES = st.recursive(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(body=st.binary(max_size=200) | VALUES.map(lambda value: json.dumps(value).encode()), is_binary=st.booleans())
 def test_no_body_whatever_does_more_than_be_refused(body, is_binary):
     headers = {"ce-specversion": "1.0", "ce-id": "1", "ce-source": SOURCE, "ce-type": events.FINALIZED}
@@ -218,7 +218,7 @@ def test_no_body_whatever_does_more_than_be_refused(body, is_binary):
     assert marker is None or marker.bucket == BUCKET
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(
     bucket=st.just(BUCKET) | VALUES,
     name=st.text(max_size=20).map(lambda text: f"{text}/_SUCCESS") | VALUES,

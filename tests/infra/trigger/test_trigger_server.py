@@ -23,14 +23,14 @@ ROOT = HERE.parents[2]
 class Server:
     """gunicorn with the image's settings; its lines, as they come."""
 
-    def __init__(self, world, **variables):
+    def __init__(self, world):
         addresses = {
             "TEST_CERTIFICATES": world.addresses.certificates,
             "TEST_STORAGE": world.addresses.storage,
             "TEST_VERTEX": world.addresses.vertex,
         }
         path = os.pathsep.join([str(ROOT), str(HERE), os.environ.get("PYTHONPATH", "")])
-        environment = {**os.environ, **ENVIRONMENT, **addresses, "PYTHONPATH": path, **variables}
+        environment = {**os.environ, **ENVIRONMENT, **addresses, "PYTHONPATH": path}
         environment["PYTHONWARNINGS"] = "ignore"
         command = [sys.executable, "-m", "gunicorn", "--config", "python:infra.trigger.server"]
         self.process = subprocess.Popen(
@@ -121,10 +121,3 @@ def half_a_request(url):
         connection.sendall(b"POST /new-data HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n")
         connection.shutdown(socket.SHUT_WR)
         return connection.recv(100)
-
-
-def test_service_that_is_told_too_little_says_so_and_ends(world):
-    server = Server(world, INVOKER="")
-    server.line("no line has this")
-    assert server.process.wait(timeout=30) != 0
-    assert "INVOKER = '': must be an e-mail of a service account" in "".join(server.lines)
