@@ -83,8 +83,8 @@ def _read(environment: Mapping[str, str], name: str) -> str:
 def _audience(service: str, project_number: str, region: str) -> re.Pattern[str]:
     """The addresses that Cloud Run gives to a service: by the project's number, and the older one by a hash.
 
-    No service can be told its own address before it is made, so they are told by their form. Eventarc or Scheduler
-    may add the path that they call.
+    No service can be told its own address before it is made, so they are known by their form. Who calls may have
+    added the path and the query that it calls.
     """
     by_number = rf"{project_number}\.{region}\.run\.app"
-    return re.compile(rf"https://{service}-({by_number}|[a-z0-9]+-[a-z]+\.a\.run\.app)(/|/new-data|/run)?")
+    return re.compile(rf"https://{service}-({by_number}|[a-z0-9]+-[a-z]+\.a\.run\.app)([/?]\S*)?")

@@ -41,7 +41,7 @@ def deploy(config: PipelineConfig, directory: str | Path) -> Deployed:
     if vertex.service_account is None:
         raise ConfigError(
             "vertex.service_account = null: must be given to deploy; the service starts runs as this account only, "
-            "Terraform's output `pipeline_account`"
+            "in Terraform's output `platform.vertex`"
         )
     compiled = kubeflow.compile_pipeline(config, directory)
     with explained(vertex, "deploy"):
