@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from components.training.settings import WarmStartConfig
 from pipeline.cloud import DataflowConfig, VertexConfig
 from trainer.config import Count, Probability, Settings, StagesConfig, load
 
@@ -111,6 +112,7 @@ class PipelineConfig(StagesConfig):
     fractions: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(
         (0.01, 0.1), min_length=1, description="shares of the labels to learn from; class-balanced and nested"
     )
+    warm_start: WarmStartConfig = WarmStartConfig()
     gate: GateConfig = GateConfig()
     beam: BeamConfig = BeamConfig()
     vertex: VertexConfig = VertexConfig()

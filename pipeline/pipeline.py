@@ -117,6 +117,7 @@ def create_pipeline(
     )
     push = Push(
         model=candidate.outputs["model"],
+        pretrained=pretrain.outputs["model"],
         blessing=evaluator.outputs["blessing"],
         examples=labeled.images.outputs["examples"],
         destination=locations.pushed,
@@ -273,8 +274,15 @@ def _pretrain(
             "seed": config.seed,
             "checkpoint_root": locations.checkpoints,
             "code_version": code_version(_PRETRAIN),
+            **_warm_start(config, locations),
         },
     ).with_id("Pretrain")
+
+
+def _warm_start(config: PipelineConfig, locations: Locations) -> dict[str, str]:
+    if not config.warm_start.enabled:
+        return {}
+    return {"warm_start": config.warm_start.model_dump_json(), "pushed": locations.pushed}
 
 
 def _classifier(

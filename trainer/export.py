@@ -10,9 +10,9 @@ import tensorflow as tf
 import tf_keras
 
 from trainer import heads, images, resnet, weights
-from trainer.config import EncoderConfig, HeadConfig
+from trainer.config import EncoderConfig, HeadConfig, PretrainConfig
 
-_EXTRA = "assets.extra"  # the folder of a SavedModel that is free for files of one's own
+EXTRA = "assets.extra"  # the folder of a SavedModel that is free for files of one's own
 _ENCODER, _HEAD = "encoder.safetensors", "head.safetensors"
 _CLASSIFIER, _CLASSIFIER_CONFIG = "classifier.safetensors", "classifier.json"
 _ENCODER_CONFIG, _HEAD_CONFIG = "encoder.json", "head.json"
@@ -126,7 +126,7 @@ def save_classes(classes: Sequence[str], path: str) -> None:
 
 def save_encoder(encoder: tf_keras.Model, config: EncoderConfig, path: str) -> None:
     """Writes an encoder's weights and description into a SavedModel's folder for files of one's own."""
-    tf.io.gfile.makedirs(os.path.join(path, _EXTRA))
+    tf.io.gfile.makedirs(os.path.join(path, EXTRA))
     weights.save({"": encoder}, _extra(path, _ENCODER))
     description = {"size_px": encoder.input_shape[1], "encoder": config.model_dump(mode="json")}
     _write_json(_extra(path, _ENCODER_CONFIG), description)
@@ -147,7 +147,7 @@ def load_encoder(path: str) -> tuple[tf_keras.Model, EncoderConfig]:
 
 def save_head(head: tf_keras.Model, config: HeadConfig, path: str) -> None:
     """Writes a projection head beside its encoder: fine-tuning may keep its first layers."""
-    tf.io.gfile.makedirs(os.path.join(path, _EXTRA))
+    tf.io.gfile.makedirs(os.path.join(path, EXTRA))
     weights.save({"": head}, _extra(path, _HEAD))
     _write_json(
         _extra(path, _HEAD_CONFIG), {"input_dim": head.input_shape[-1], "head": config.model_dump(mode="json")}
@@ -165,6 +165,56 @@ def load_head(path: str) -> tuple[tf_keras.Model, HeadConfig]:
     head = heads.projection_head(config, input_dim=description["input_dim"], seed=0)
     weights.load({"": head}, _extra(path, _HEAD))
     return head, config
+
+
+def load_pretrained(path: str, *, encoder: tf_keras.Model, head: tf_keras.Model) -> None:
+    """Reads the weights that `save_encoder` and `save_head` wrote into networks that are there already.
+
+    Raises:
+        ValueError: the networks are others than those that were saved; neither has changed then.
+    """
+    encoder_path, head_path = pretrained_weights(path)
+    before = encoder.get_weights()
+    weights.load({"": encoder}, encoder_path)
+    try:
+        weights.load({"": head}, head_path)
+    except ValueError:
+        encoder.set_weights(before)
+        raise
+
+
+def pretrained_weights(path: str) -> tuple[str, str]:
+    """Where the weights of encoder and head are in a folder that a pretraining left."""
+    return _extra(path, _ENCODER), _extra(path, _HEAD)
+
+
+def pretrained_files(path: str) -> tuple[str, ...]:
+    """Encoder and head in a folder that a pretraining left: weights and descriptions."""
+    return (*pretrained_weights(path), _extra(path, _ENCODER_CONFIG), _extra(path, _HEAD_CONFIG))
+
+
+def has_pretrained(path: str) -> bool:
+    """Whether a folder holds encoder and head, whole."""
+    return all(tf.io.gfile.exists(file) for file in pretrained_files(path))
+
+
+def describe_pretrained(path: str) -> dict[str, Any]:
+    """The architecture of what a pretraining left: `size_px`, `encoder` and `head`, as JSON values."""
+    described = _read_json(_extra(path, _ENCODER_CONFIG))
+    return {**described, "head": _read_json(_extra(path, _HEAD_CONFIG))["head"]}
+
+
+def description(config: PretrainConfig) -> dict[str, Any]:
+    """The architecture that a pretraining will leave, to be held against `describe_pretrained`.
+
+    Args:
+        config: with the size of its images.
+    """
+    return {
+        "size_px": config.augment.crop.size_px,
+        "encoder": config.encoder.model_dump(mode="json"),
+        "head": config.head.model_dump(mode="json"),
+    }
 
 
 def save_classifier(
@@ -186,7 +236,7 @@ def save_classifier(
         head: settings of the projection head whose first layers it keeps, if it keeps any.
         head_layer: how many.
     """
-    tf.io.gfile.makedirs(os.path.join(path, _EXTRA))
+    tf.io.gfile.makedirs(os.path.join(path, EXTRA))
     weights.save({"": model}, _extra(path, _CLASSIFIER))
     description = {
         "size_px": model.input_shape[1],
@@ -278,7 +328,7 @@ def folder_preprocessing(*, size_px: int) -> Callable[[dict[str, tf.Tensor]], di
 
 
 def _extra(path: str, name: str) -> str:
-    return os.path.join(path, _EXTRA, name)
+    return os.path.join(path, EXTRA, name)
 
 
 def _read_json(path: str) -> Any:

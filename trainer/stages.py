@@ -6,7 +6,20 @@ from dataclasses import dataclass
 import tensorflow as tf
 import tf_keras
 
-from trainer import checkpoints, data, distributed, heads, loop, losses, norms, resnet, sources, views
+from trainer import (
+    checkpoints,
+    data,
+    distributed,
+    export,
+    heads,
+    loop,
+    losses,
+    norms,
+    resnet,
+    sources,
+    views,
+    weights,
+)
 from trainer.classifiers import Classifier, distill, train_classifier
 from trainer.config import PretrainConfig
 from trainer.distributed import building
@@ -49,6 +62,7 @@ def pretrain(
     log_dir: str | None = None,
     report: loop.Report | None = None,
     labeled: sources.ExampleFiles | None = None,
+    initial_weights: str | None = None,
 ) -> Pretrained:
     """SimCLR: two views of each image, one forward pass, NT-Xent (arXiv 2002.05709, algorithm 1).
 
@@ -60,6 +74,7 @@ def pretrain(
         log_dir: of TensorBoard.
         report: receives the progress.
         labeled: images with labels that the diagnostics look at; None: those of `files`, without labels.
+        initial_weights: folder of the encoder and head to start from, of an earlier pretraining; None: random.
 
     Raises:
         ValueError: the batch is larger than the set, or checkpoints are of another training.
@@ -71,6 +86,11 @@ def pretrain(
     with building(config.compute) as strategy, sources.naming_unreadable(files):
         encoder = resnet.build_encoder(config.encoder, size_px=size_px, seed=seed)
         head = heads.projection_head(config.head, input_dim=encoder.output_shape[-1], seed=seed + _MODEL_SEED_STRIDE)
+        origin = {}
+        if initial_weights is not None:
+            export.load_pretrained(initial_weights, encoder=encoder, head=head)
+            # Checkpoints of a training from another start are another training's.
+            origin = {"initial_weights": [weights.digest(encoder), weights.digest(head)]}
         variables = encoder.trainable_variables + head.trainable_variables
         optimizer = loop.build_optimizer(config.optimizer, variables, batch_size=batch_size, total_steps=total_steps)
         memory = Memory(encoder, head, config=config.memory) if config.memory.queue_size else None
@@ -95,7 +115,9 @@ def pretrain(
             steps_per_epoch=steps_per_epoch,
             batch_size=batch_size,
             jit_compile=distributed.jit_of(config.compute, strategy),
-            saving=checkpoints.saving_of(checkpoint_dir, config, seed=seed, images=sources.fingerprint(files)),
+            saving=checkpoints.saving_of(
+                checkpoint_dir, config, seed=seed, images=sources.fingerprint(files), **origin
+            ),
             log_dir=log_dir,
             report=report,
             watch=watcher,

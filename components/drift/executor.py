@@ -16,8 +16,8 @@ from tfx.types import artifact_utils
 from components.drift import appearance, findings, samples, two_sample, unusual
 from components.drift.samples import Sample
 from components.drift.settings import DriftConfig
+from components.push import pointer
 from components.push.scoring import CLASSES_FILE
-from components.push.versions import VersionedDirectory
 
 DRIFT_FILE = "drift.json"
 _SHOWN_SIDE_PX = 96
@@ -75,11 +75,10 @@ class _Champion:
 
     @classmethod
     def of(cls, pushed: str) -> "_Champion":
-        directory = VersionedDirectory(pushed)
-        version = directory.champion()
+        version = pointer.champion(pushed)
         if version is None:
             return cls(None, None, [], "there is no champion yet")
-        path = directory.path_of(version)
+        path = pointer.path_of(pushed, version)
         try:
             model = tf.saved_model.load(path)
             with fileio.open(f"{path}/{CLASSES_FILE}", "r") as file:

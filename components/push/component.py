@@ -13,6 +13,7 @@ from tfx.utils import path_utils
 
 from components.push.comparison import Rule
 from components.push.decision import push_model
+from components.training.warm_start import kept_with_a_version
 
 DECISION_FILE = "decision.json"
 
@@ -23,6 +24,7 @@ def Push(  # noqa: N802 (TFX names the node after the function)
     blessing: InputArtifact[ModelBlessing],
     examples: InputArtifact[Examples],
     pushed_model: OutputArtifact[PushedModel],
+    pretrained: InputArtifact[Model],
     destination: Parameter[str],
     max_regression: Parameter[float],
     judged_by: Parameter[str],
@@ -37,6 +39,7 @@ def Push(  # noqa: N802 (TFX names the node after the function)
       model: from the Trainer.
       blessing: from the Evaluator.
       examples: raw labelled examples with a test split, on which the model meets the champion.
+      pretrained: from Pretrain; its encoder and head are kept with the version, for a later one to start from.
       pushed_model: gets decision.json (see `decision.Decision`) and the custom properties `pushed` (1 or 0),
         `pushed_version` and `pushed_destination` of the stock Pusher.
       destination: directory of the versions, local or remote.
@@ -48,6 +51,9 @@ def Push(  # noqa: N802 (TFX names the node after the function)
       seed: of the bootstrap.
       code_version: part of the cache key, nothing else.
     """
+    record, copies = kept_with_a_version(
+        path_utils.serving_model_path(pretrained.uri, path_utils.is_old_model_artifact(pretrained))
+    )
     decision = push_model(
         path_utils.serving_model_path(model.uri, path_utils.is_old_model_artifact(model)),
         blessed=model_utils.is_model_blessed(blessing),
@@ -55,6 +61,8 @@ def Push(  # noqa: N802 (TFX names the node after the function)
         destination=destination,
         # Vertex AI hands whole numbers over as floats.
         rule=Rule(max_regression, judged_by, confidence, int(resamples), int(seed)),
+        record=record,
+        copies=copies,
     )
     fileio.makedirs(pushed_model.uri)
     with fileio.open(f"{pushed_model.uri}/{DECISION_FILE}", "w") as file:

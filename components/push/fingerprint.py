@@ -5,10 +5,10 @@ import posixpath
 
 from tfx.dsl.io import fileio
 
+from components.push.pointer import ADDED_FOLDER
+
 # Kept inside the version, so that one rename brings both; assets.extra is where servers expect what isn't theirs.
 FINGERPRINT_FILE = "assets.extra/fingerprint.sha256"
-# What a push adds beside it: the record of the push, and the weights that a later pretraining may start from.
-ADDED_FOLDER = "assets.extra/push"
 _CHUNK_BYTES = 1 << 20
 
 

@@ -3,20 +3,17 @@
 import datetime
 import json
 import posixpath
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from tfx.dsl.io import fileio
-
+from components.push import pointer
+from components.push.pointer import Entry
 from components.push.publishing import write_atomically, write_object
 
-HISTORY_FILE = "HISTORY.jsonl"
 # Events. `found`: the pointer stood at a version that no line told of: set by hand, by another tool, or by a push
 # that was killed before it could write its line.
 PROMOTED, KEPT_BACK, ROLLED_BACK, FOUND = "promoted", "kept back", "rolled back", "found"
-
-Entry = Mapping[str, Any]
 
 
 class History:
@@ -34,7 +31,7 @@ class History:
           directory: of the versions.
           is_remote: on an object store, which replaces an object at once.
         """
-        self._path, self._is_remote = posixpath.join(directory, HISTORY_FILE), is_remote
+        self._directory, self._is_remote = directory, is_remote
 
     def entries(self) -> list[Entry]:
         """Reads all entries; none where there is no file yet.
@@ -42,41 +39,22 @@ class History:
         Raises:
           ValueError: a line is none of ours.
         """
-        return [entry for entry, _ in self._read()]
+        return [entry for entry, _ in pointer.history_lines(self._directory)]
 
     def append(self, event: str, *, champion: int | None, former: int | None, reason: str, **details: Any) -> None:
         """Adds an entry, unless it says what the last one says: a push that is repeated decides once."""
         entry = {"event": event, "champion": champion, "former": former, "reason": reason, **details}
-        lines = self._read()
+        lines = pointer.history_lines(self._directory)
         if lines and {**lines[-1][0], "time": None} == {**json.loads(json.dumps(entry)), "time": None}:
             return
         now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
         text = "".join(f"{line}\n" for _, line in lines)
         text += json.dumps({"time": now, **entry}, ensure_ascii=False) + "\n"
+        path = posixpath.join(self._directory, pointer.HISTORY_FILE)
         if self._is_remote:
-            write_object(text, self._path)
+            write_object(text, path)
         else:
-            write_atomically(text, Path(self._path))
-
-    def _read(self) -> list[tuple[Entry, str]]:
-        if not fileio.exists(self._path):
-            return []
-        with fileio.open(self._path, "rb") as file:
-            # Not splitlines: a name may hold other characters that it takes for ends of lines.
-            lines = file.read().decode().rstrip("\n").split("\n")
-        return [(self._parsed(line, number), line) for number, line in enumerate(lines, 1)]
-
-    def _parsed(self, line: str, number: int) -> Entry:
-        try:
-            entry = json.loads(line)
-        except json.JSONDecodeError:
-            entry = None
-        if not isinstance(entry, dict) or not {"event", "champion", "former"} <= entry.keys():
-            raise ValueError(
-                f"A line of {self._path} is a JSON object with event, champion and former; line {number} is "
-                f"{line[:80]!r}. Mend it, or move the file away: then rollback knows nothing of what was before."
-            )
-        return entry
+            write_atomically(text, Path(path))
 
 
 def last_champion(entries: Iterable[Entry]) -> int | None:

@@ -11,8 +11,8 @@ from pathlib import Path
 from tfx.dsl.io import fileio
 
 from components.push.fingerprint import model_files
+from components.push.pointer import MODEL_FILE
 
-MODEL_FILE = "saved_model.pb"
 # A leading dot hides it from servers, which look for numbers.
 _INCOMING_PREFIX = ".incoming-"
 

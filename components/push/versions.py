@@ -10,10 +10,11 @@ from typing import Any
 
 from tfx.dsl.io import fileio
 
-from components.push.fingerprint import ADDED_FOLDER, FINGERPRINT_FILE, recorded_fingerprint
+from components.push import pointer
+from components.push.fingerprint import FINGERPRINT_FILE, recorded_fingerprint
 from components.push.history import FOUND, History, last_champion
+from components.push.pointer import ADDED_FOLDER
 from components.push.publishing import (
-    MODEL_FILE,
     Additions,
     publish_by_rename,
     publish_model_file_last,
@@ -22,7 +23,6 @@ from components.push.publishing import (
     write_object,
 )
 
-CHAMPION_FILE = "CHAMPION"
 RECORD_FILE = f"{ADDED_FOLDER}/record.json"
 _LOCK_FILE = ".lock"
 
@@ -62,40 +62,25 @@ class VersionedDirectory:
 
     def path_of(self, version: int) -> str:
         """Says where a version is, or would be."""
-        return posixpath.join(self.path, str(version))
+        return pointer.path_of(self.path, version)
 
     def versions(self) -> list[int]:
         """Lists the whole versions, ascending."""
-        return [
-            number for number in self._numbers() if fileio.exists(posixpath.join(self.path_of(number), MODEL_FILE))
-        ]
+        return pointer.versions(self.path)
 
     def champion(self) -> int | None:
-        """Reads which version is the best; None if there is none yet.
-
-        Without a pointer it is the newest version: a killed push may have brought it and not yet pointed at it.
-
-        Raises:
-          ValueError: if the pointer holds something else than a number.
-        """
-        pointer = self._champion_path()
-        if not fileio.exists(pointer):
-            return max(self.versions(), default=None)
-        with fileio.open(pointer, "r") as file:
-            text = file.read().strip()
-        if not text.isdecimal():
-            raise ValueError(f"{pointer} holds the number of a version; received {text!r}. Write one, or remove it.")
-        return int(text)
+        """Reads which version is the best; see `pointer.champion`."""
+        return pointer.champion(self.path)
 
     def crown(self, version: int) -> None:
         """Points CHAMPION at a version; touches nothing if it does already."""
-        pointer = self._champion_path()
-        if fileio.exists(pointer) and self.champion() == version:
+        path = posixpath.join(self.path, pointer.CHAMPION_FILE)
+        if fileio.exists(path) and self.champion() == version:
             return
         if self._is_remote:
-            write_object(f"{version}\n", pointer)
+            write_object(f"{version}\n", path)
         else:
-            write_atomically(f"{version}\n", Path(pointer))
+            write_atomically(f"{version}\n", Path(path))
 
     def find(self, wanted: str) -> int | None:
         """Finds the newest version that has a fingerprint."""
@@ -127,7 +112,7 @@ class VersionedDirectory:
         Returns:
           The number of the new version: one more than the largest so far.
         """
-        version = max(self._numbers(), default=0) + 1
+        version = max(pointer.numbers(self.path), default=0) + 1
         additions = Additions(
             texts={FINGERPRINT_FILE: model_fingerprint, RECORD_FILE: json.dumps(record or {}, indent=1)},
             copies={posixpath.join(ADDED_FOLDER, name): source for name, source in (copies or {}).items()},
@@ -151,16 +136,6 @@ class VersionedDirectory:
         history = History(self.path, is_remote=self._is_remote)
         champion, told = self.champion(), last_champion(history.entries())
         if champion is not None and champion != told:
-            reason = f"{CHAMPION_FILE} stands at version {champion}, of which no decision tells."
+            reason = f"{pointer.CHAMPION_FILE} stands at version {champion}, of which no decision tells."
             history.append(FOUND, champion=champion, former=told, reason=reason)
         return history
-
-    def _champion_path(self) -> str:
-        return posixpath.join(self.path, CHAMPION_FILE)
-
-    def _numbers(self) -> list[int]:
-        if not fileio.exists(self.path):
-            return []
-        # Listings of object stores end directories with a slash.
-        names = [name.rstrip("/") for name in fileio.listdir(self.path)]
-        return sorted(int(name) for name in names if name.isdecimal())

@@ -240,6 +240,7 @@ class ReportContent:
     channels: Channels
     labels: LabelCounts
     rows: tuple[Row, ...]
+    pretrain_start: str | None
     pretrain_history: Mapping[str, np.ndarray]
     views: Views
     embeddings: Embeddings

@@ -61,6 +61,7 @@ def load_content(sources: Sources) -> content.ReportContent:
         channels=_load_channels(sources.pretrain_run),
         labels=_load_labels(sources.label_fractions),
         rows=probe_rows + tuple(run.row for run in runs),
+        pretrain_start=_load_start(sources.pretrain_run),
         pretrain_history=_load_history(sources.pretrain_run),
         views=content.Views(**_arrays(sources.pretrain_run, "views.npz", "original", "view_a", "view_b")),
         embeddings=embeddings,
@@ -202,6 +203,11 @@ def _champion(decision: Mapping[str, Any]) -> dict[str, object]:
         return {}
     top1 = decision.get("champion_top1")
     return {"version": decision["champion_version"]} | ({} if top1 is None else {"top-1": top1})
+
+
+def _load_start(pretrain_run: str) -> str | None:
+    """Where the pretraining started, in words; None for runs of a code that did not say."""
+    return _json(pretrain_run, "start.json")["words"] if fileio.exists(_join(pretrain_run, "start.json")) else None
 
 
 def _load_compared(leakage: str | None) -> content.Compared | None:

@@ -25,6 +25,7 @@ def metrics_json(content: ReportContent) -> str:
             },
             "blessed": content.decision is not None and content.decision.blessed,
             "pushed": None if content.decision is None else content.decision.pushed,
+            "pretrain_start": content.pretrain_start,
             "drift": None if content.drift is None else _finite(drift_metrics(content.drift)),
             "decision": None if content.decision is None else _finite(dataclasses.asdict(content.decision)),
         },

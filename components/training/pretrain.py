@@ -1,18 +1,22 @@
 """`run_fn` of the Trainer that pretrains: unlabeled examples → encoder."""
 
+import dataclasses
 import hashlib
 import json
+import logging
 import os
 
 import numpy as np
 import tensorflow as tf
 from tfx.components.trainer.fn_args_utils import FnArgs
 
-from components.training import common
-from trainer import checkpoints, data, distributed, export, sources, stages, views
+from components.training import common, warm_start
+from components.training.settings import WarmStartConfig
+from trainer import checkpoints, data, distributed, export, sources, stages, views, weights
 from trainer.config import PretrainConfig
 
 _SHOWN_VIEWS = 8
+_LOGGER = logging.getLogger("simclr.progress")
 
 
 def run_fn(fn_args: FnArgs) -> None:
@@ -20,18 +24,24 @@ def run_fn(fn_args: FnArgs) -> None:
 
     The graph is that of the labelled images, whose size the network takes: the unlabeled ones may be of another.
     `custom_config`: `config` (JSON of PretrainConfig), `seed`, `checkpoint_root` (a directory that outlives the
-    execution), `code_version`.
+    execution), `code_version`; for a warm start `warm_start` (JSON of WarmStartConfig) and `pushed` (folder of the
+    pushed versions). The champion is looked up now and is no input: that it is another is no reason to train again.
     """
     config = PretrainConfig.model_validate_json(fn_args.custom_config["config"])
     # Before the examples are read: TensorFlow joins other workers, or a TPU, only where it has run nothing yet.
     strategy = distributed.strategy_of(config.compute)
     config = _sized(config, fn_args)
-    checkpoint_dir = _checkpoint_dir(fn_args, config)
+    warm_start_config = WarmStartConfig.model_validate_json(fn_args.custom_config.get("warm_start", "{}"))
+    start = warm_start.choose(warm_start_config, config, pushed=fn_args.custom_config.get("pushed", ""))
+    config = warm_start.scheduled(config, warm_start_config, start)
+    if warm_start_config.enabled:
+        _LOGGER.info("%s", start.words)
+    checkpoint_dir = _checkpoint_dir(fn_args, config, origin=start.digest)
     with common.chiefs_outputs(fn_args, strategy) as outputs:
-        _pretrain(outputs, config, checkpoint_dir=checkpoint_dir)
+        _pretrain(outputs, config, start, checkpoint_dir=checkpoint_dir)
 
 
-def _pretrain(fn_args: FnArgs, config: PretrainConfig, *, checkpoint_dir: str) -> None:
+def _pretrain(fn_args: FnArgs, config: PretrainConfig, start: warm_start.Start, *, checkpoint_dir: str) -> None:
     files = sources.open_examples(fn_args.train_files)
     pretrained = stages.pretrain(
         config,
@@ -40,6 +50,7 @@ def _pretrain(fn_args: FnArgs, config: PretrainConfig, *, checkpoint_dir: str) -
         checkpoint_dir=checkpoint_dir,
         log_dir=os.path.join(fn_args.model_run_dir, "tensorboard"),
         report=common.progress_reporter("pretraining"),
+        initial_weights=start.weights,
     )
     pretrained.history.write(os.path.join(fn_args.model_run_dir, "history.csv"))
     pretrained.diagnostics.write(os.path.join(fn_args.model_run_dir, "diagnostics.csv"))
@@ -49,6 +60,9 @@ def _pretrain(fn_args: FnArgs, config: PretrainConfig, *, checkpoint_dir: str) -
     export.save_served(served, fn_args.serving_model_dir)
     export.save_encoder(pretrained.encoder, config.encoder, fn_args.serving_model_dir)
     export.save_head(pretrained.head, config.head, fn_args.serving_model_dir)
+    told = dataclasses.asdict(start) | {"encoder": weights.digest(pretrained.encoder)}
+    for directory in (os.path.join(fn_args.serving_model_dir, export.EXTRA), fn_args.model_run_dir):
+        common.write_json(directory, warm_start.START_FILE, told)
 
 
 def _sized(config: PretrainConfig, fn_args: FnArgs) -> PretrainConfig:
@@ -57,14 +71,14 @@ def _sized(config: PretrainConfig, fn_args: FnArgs) -> PretrainConfig:
     return config.model_copy(update={"augment": config.augment.model_copy(update={"crop": crop})})
 
 
-def _checkpoint_dir(fn_args: FnArgs, config: PretrainConfig) -> str:
+def _checkpoint_dir(fn_args: FnArgs, config: PretrainConfig, *, origin: str | None = None) -> str:
     """One directory for one training: other data, code or settings never find this one's checkpoints.
 
     The machines are none of that: what was begun on some of them goes on on others.
     """
     settings = fn_args.custom_config
     deciding = checkpoints.fixed(config.model_dump(mode="json")), settings["seed"], settings["code_version"]
-    identity = json.dumps([sorted(fn_args.train_files), *deciding], sort_keys=True)
+    identity = json.dumps([sorted(fn_args.train_files), *deciding, *filter(None, [origin])], sort_keys=True)
     name = hashlib.sha256(identity.encode()).hexdigest()[:16]
     return os.path.join(settings["checkpoint_root"], name)
 

@@ -43,6 +43,18 @@ def test_every_network_is_given_the_graph_that_says_the_size_of_the_labelled_ima
     assert made["Pretrain"].inputs["examples"].producer_component_id == "Transform-unlabeled"
 
 
+def test_pretrain_knows_the_champions_folder_only_where_it_may_start_warm():
+    for overrides, expected in (((), {}), (("warm_start.enabled=true", "warm_start.epochs=3"), {"pushed": "p"})):
+        settings = json.loads(nodes(build(*overrides))["Pretrain"].exec_properties["custom_config"])
+        assert {name: settings[name] for name in ("pushed",) if name in settings} == expected
+        assert ("warm_start" in settings) is bool(expected)
+    assert json.loads(settings["warm_start"])["epochs"] == 3
+
+
+def test_push_keeps_what_the_candidate_was_pretrained_to():
+    assert nodes(build())["Push"].inputs["pretrained"].producer_component_id == "Pretrain"
+
+
 def test_transform_waits_for_the_gate():
     for name in ("labeled", "unlabeled"):
         transform = nodes(build())[f"Transform-{name}"]

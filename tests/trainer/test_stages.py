@@ -4,7 +4,7 @@ import tensorflow as tf
 from example_files import class_images, random_images, write_examples
 from PIL import Image
 
-from trainer import data, diagnostics, heads, losses, resnet, stages, views
+from trainer import data, diagnostics, export, heads, losses, resnet, stages, views
 from trainer.config import (
     AugmentConfig,
     CropConfig,
@@ -39,6 +39,18 @@ def pretrain_config(**settings):
         "diagnostics": DiagnosticsConfig(every_steps=5),
     }
     return PretrainConfig(**defaults | settings)
+
+
+def saved(pretrained, config, path):
+    export.save_encoder(pretrained.encoder, config.encoder, str(path))
+    export.save_head(pretrained.head, config.head, str(path))
+    return str(path)
+
+
+def trainable_of(pretrained):
+    return [
+        variable.numpy() for model in (pretrained.encoder, pretrained.head) for variable in model.trainable_weights
+    ]
 
 
 def weights_of(pretrained):
@@ -236,3 +248,29 @@ def test_view_maker_gives_the_same_views_of_the_asked_size(unlike):
     one, two = (make_views(batch) for _ in range(2))
     assert one[0].shape == one[1].shape == (10, 8, 8, 3)
     np.testing.assert_array_equal(one, two)
+
+
+@pytest.fixture(scope="module")
+def origin(pretrained, tmp_path_factory):
+    return saved(pretrained, pretrain_config(), tmp_path_factory.mktemp("origin"))
+
+
+@pytest.mark.usefixtures("eager")
+def test_pretrain_starts_from_the_weights_it_is_given_and_does_not_go_on_from_another_start(
+    unlike, pretrained, origin, tmp_path
+):
+    still = OptimizerConfig(name="adamw", learning_rate=1e-12)
+    config = pretrain_config(epochs=1, batch_size=20, optimizer=still, diagnostics=UNWATCHED)
+    started = stages.pretrain(config, unlike, seed=4, checkpoint_dir=str(tmp_path / "warm"), initial_weights=origin)
+    for value, expected in zip(trainable_of(started), trainable_of(pretrained), strict=True):
+        np.testing.assert_allclose(value, expected, atol=1e-8)
+    with pytest.raises(ValueError, match="initial_weights"):
+        stages.pretrain(config, unlike, seed=4, checkpoint_dir=str(tmp_path / "warm"))
+
+
+@pytest.mark.parametrize(
+    "other", [{"encoder": EncoderConfig(stage_blocks=(1,), width=8)}, {"head": HeadConfig(output_dim=4)}]
+)
+def test_pretrain_from_weights_of_another_network_is_refused_by_its_layers(unlike, origin, other):
+    with pytest.raises(ValueError, match="the weights do not fit the network"):
+        stages.pretrain(pretrain_config(epochs=1, **other), unlike, seed=4, initial_weights=origin)

@@ -2,7 +2,7 @@ import json
 from pathlib import Path
 
 import pytest
-from push_saved_models import save_model, write_test_split
+from push_saved_models import save_model, save_pretrained, write_test_split
 from tfx.dsl.components.common.importer import Importer
 from tfx.orchestration import metadata
 from tfx.orchestration.kubeflow.v2.kubeflow_v2_dag_runner import KubeflowV2DagRunner, KubeflowV2DagRunnerConfig
@@ -12,6 +12,7 @@ from tfx.types import standard_artifacts
 from tfx.utils import path_utils
 
 from components.push.component import Push
+from components.push.fingerprint import fingerprint
 
 
 def import_artifact(name, artifact_type, directory, **properties):
@@ -22,6 +23,7 @@ def import_artifact(name, artifact_type, directory, **properties):
 def make_pipeline(tmp_path):
     (tmp_path / "Blessing").mkdir()
     save_model(tmp_path / "Model" / path_utils.path_constants.SERVING_MODEL_DIR, mistakes=2)
+    save_pretrained(tmp_path / "Pretrained" / path_utils.path_constants.SERVING_MODEL_DIR)
     write_test_split(tmp_path / "Examples" / "Split-test")
 
     def make_pipeline(*, blessed):
@@ -32,8 +34,10 @@ def make_pipeline(tmp_path):
         examples = import_artifact(
             "Examples", standard_artifacts.Examples, tmp_path, properties={"split_names": '["train", "test"]'}
         )
+        pretrained = import_artifact("Pretrained", standard_artifacts.Model, tmp_path)
         push = Push(
             model=model.outputs["result"],
+            pretrained=pretrained.outputs["result"],
             blessing=blessing.outputs["result"],
             examples=examples.outputs["result"],
             destination=str(tmp_path / "pushed"),
@@ -47,7 +51,7 @@ def make_pipeline(tmp_path):
         return Pipeline(
             pipeline_name="push",
             pipeline_root=str(tmp_path / "root"),
-            components=[model, blessing, examples, push],
+            components=[model, pretrained, blessing, examples, push],
             metadata_connection_config=metadata.sqlite_metadata_connection_config(str(tmp_path / "mlmd.sqlite")),
         )
 
@@ -80,6 +84,18 @@ def test_local_run_of_a_blessed_model_pushes_it_and_records_where(make_pipeline,
         "comparison": None,
         "test_set_changed": None,
     }
+
+
+def test_version_keeps_the_encoder_and_head_that_its_model_was_made_from(make_pipeline, tmp_path):
+    LocalDagRunner().run(make_pipeline(blessed=1))
+    added = tmp_path / "pushed" / "1" / "assets.extra" / "push"
+    for name in ("encoder.safetensors", "head.safetensors", "encoder.json", "head.json"):
+        assert (added / "pretrained" / "assets.extra" / name).read_text() == f"the {name}"
+    pretraining = {"start": "scratch", "from_version": None, "encoder": "abc"}
+    assert json.loads((added / "record.json").read_text())["pretraining"] == pretraining
+    (line,) = (tmp_path / "pushed" / "HISTORY.jsonl").read_text().splitlines()
+    assert json.loads(line)["pretraining"] == pretraining
+    assert fingerprint(str(tmp_path / "pushed" / "1")) == fingerprint(str(tmp_path / "Model" / "Format-Serving"))
 
 
 def test_local_run_of_a_model_that_is_not_blessed_succeeds_and_says_why(make_pipeline, tmp_path):

@@ -188,6 +188,8 @@ def _write_pretraining(directory: Path, images: np.ndarray, random: np.random.Ge
         "images_per_s": random.normal(900, 30, steps),
     }
     _write_history(directory, columns)
+    start = "Pretraining started from the encoder and head of the champion, version 2."
+    _write_json(directory, "start.json", {"start": "warm", "words": start})
     _write_json(
         directory, "channels.json", {"channel_mean": [0.491, 0.482, 0.447], "channel_std": [0.25, 0.24, 0.26]}
     )

@@ -41,6 +41,7 @@ def test_card_tells_the_figures_of_the_run(content):
     assert "| unlabeled | 4100 | 4000 | 36 | 64 |" in card
     assert "this model 45.2 (42.2 to 48.2), the champion 43.0 (40.0 to 46.0), difference +2.2 (−0.6 to +5.0)" in card
     assert "4000 labeled and 4000 unlabeled images were compared by content with 1000 test images" in card
+    assert "Pretraining started from the encoder and head of the champion, version 2." in card
     assert "5f2c1ab" in card and "temperature: 0.5" in card
     for name in content.embeddings.classes:
         assert name in card

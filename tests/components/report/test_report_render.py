@@ -59,6 +59,7 @@ def test_page_tells_the_champion_and_the_channels(content):
 
     assert "version 2 · top-1 0.43" in text
     assert "the contents of 4,000 labeled and 4,000 unlabeled images were held against those of 1,000 test" in text
+    assert "Pretraining started from the encoder and head of the champion, version 2." in text
     assert "mean 0.491, 0.482, 0.447; standard deviation 0.250, 0.240, 0.260" in text
 
 
@@ -180,7 +181,7 @@ def test_lineage_leaves_out_what_others_imply():
 def test_metrics_hold_the_contract(content):
     metrics = json.loads(metrics_json(content))
 
-    assert set(metrics) == {"rows", "ingest", "blessed", "pushed", "decision", "drift"}
+    assert set(metrics) == {"rows", "ingest", "blessed", "pushed", "decision", "drift", "pretrain_start"}
     assert len(metrics["rows"]) == 10
     assert set(metrics["rows"][0]) == {
         "arm", "label_fraction", "n_labels", "top1", "top5", "n_test", "seed", "settings",

@@ -26,10 +26,11 @@ def test_only_the_chief_writes_into_the_outputs_and_the_models_folder_is_there(t
     assert (fn_args.serving_model_dir, fn_args.model_run_dir) == (str(tmp_path / "model"), str(tmp_path / "run"))
 
 
-def checkpoint_dir(*overrides: str, **changes) -> str:
+def checkpoint_dir(*overrides: str, origin: str | None = None, **changes) -> str:
     settings = {"seed": 1, "code_version": "1", "checkpoint_root": "gs://b/checkpoints", **changes}
     config = load_config(None, overrides).pretrain
-    return pretrain._checkpoint_dir(FnArgs(train_files=["gs://b/examples/*"], custom_config=settings), config)
+    fn_args = FnArgs(train_files=["gs://b/examples/*"], custom_config=settings)
+    return pretrain._checkpoint_dir(fn_args, config, origin=origin)
 
 
 def test_training_goes_on_from_its_checkpoint_on_other_machines():
@@ -44,5 +45,7 @@ def test_another_training_never_finds_its_checkpoints():
         checkpoint_dir("pretrain.compute.precision=mixed_bfloat16"),
         checkpoint_dir(seed=2),
         checkpoint_dir(code_version="2"),
+        checkpoint_dir(origin="a"),
+        checkpoint_dir(origin="b"),
     ]
-    assert len({checkpoint_dir(), *others}) == 5
+    assert len({checkpoint_dir(), *others}) == 7

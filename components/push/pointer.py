@@ -1,0 +1,86 @@
+"""Reads a folder of pushed versions: which there are, which is the champion, and what was decided. Writes nothing.
+
+What reads and does not push imports this alone: a change in how models are pushed is none of its business.
+"""
+
+import json
+import posixpath
+from collections.abc import Mapping
+from typing import Any
+
+from tfx.dsl.io import fileio
+
+MODEL_FILE = "saved_model.pb"
+CHAMPION_FILE = "CHAMPION"
+HISTORY_FILE = "HISTORY.jsonl"
+# What a push adds to a version: the record of the push, and the weights that a later pretraining may start from.
+ADDED_FOLDER = "assets.extra/push"
+
+Entry = Mapping[str, Any]
+
+
+def path_of(folder: str, version: int) -> str:
+    """Says where a version is, or would be."""
+    return posixpath.join(folder, str(version))
+
+
+def numbers(folder: str) -> list[int]:
+    """Lists the versions, ascending, those that are not whole among them."""
+    if not fileio.exists(folder):
+        return []
+    # Listings of object stores end directories with a slash.
+    names = [name.rstrip("/") for name in fileio.listdir(folder)]
+    return sorted(int(name) for name in names if name.isdecimal())
+
+
+def versions(folder: str) -> list[int]:
+    """Lists the whole versions, ascending."""
+    return [
+        number for number in numbers(folder) if fileio.exists(posixpath.join(path_of(folder, number), MODEL_FILE))
+    ]
+
+
+def champion(folder: str) -> int | None:
+    """Reads which version is the best; None if there is none yet.
+
+    Without a pointer it is the newest version: a killed push may have brought it and not yet pointed at it.
+
+    Raises:
+      ValueError: if the pointer holds something else than a number.
+    """
+    pointer = posixpath.join(folder, CHAMPION_FILE)
+    if not fileio.exists(pointer):
+        return max(versions(folder), default=None)
+    with fileio.open(pointer, "r") as file:
+        text = file.read().strip()
+    if not text.isdecimal():
+        raise ValueError(f"{pointer} holds the number of a version; received {text!r}. Write one, or remove it.")
+    return int(text)
+
+
+def history_lines(folder: str) -> list[tuple[Entry, str]]:
+    """Reads the decisions, oldest first, each with its line; none where there is no file yet.
+
+    Raises:
+      ValueError: a line is none of ours.
+    """
+    path = posixpath.join(folder, HISTORY_FILE)
+    if not fileio.exists(path):
+        return []
+    with fileio.open(path, "rb") as file:
+        # Not splitlines: a name may hold other characters that it takes for ends of lines.
+        lines = file.read().decode().rstrip("\n").split("\n")
+    return [(_parsed(line, number, path), line) for number, line in enumerate(lines, 1)]
+
+
+def _parsed(line: str, number: int, path: str) -> Entry:
+    try:
+        entry = json.loads(line)
+    except json.JSONDecodeError:
+        entry = None
+    if not isinstance(entry, dict) or not {"event", "champion", "former"} <= entry.keys():
+        raise ValueError(
+            f"A line of {path} is a JSON object with event, champion and former; line {number} is {line[:80]!r}. "
+            "Mend it, or move the file away: then rollback knows nothing of what was before."
+        )
+    return entry

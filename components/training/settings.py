@@ -1,0 +1,18 @@
+"""What of a training depends on the runs before it."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from trainer.config import Count, Positive, Settings
+
+
+class WarmStartConfig(Settings):
+    """Whether pretraining goes on from what the champion was pretrained to."""
+
+    enabled: bool = Field(False, description="start from the champion's pretrained encoder and head, if it has them")
+    epochs: Count | None = Field(None, description="passes of a warm start; null: those of `pretrain`")
+    learning_rate: Positive | None = Field(None, description="rate of a warm start; null: that of `pretrain`")
+    scratch_every: Annotated[int, Field(ge=0)] = Field(
+        8, description="of so many runs one starts from scratch, whatever the champion; 0: none for this reason"
+    )
