@@ -135,6 +135,12 @@ bench-ingestion: $(READY)  ## images ingested a second, beside a bare decoding l
 tpu-check: $(READY) $(TPU_READY)  ## compile the pretraining step for TPUs, without one: [TARGETS="v3 v4 v5e" PRECISION= PRESET= BATCH=]
 	@$(PYTHON) -m infra.tpu.check $(tpu_arguments)
 
+.PHONY: audit
+audit: $(UV)  ## known vulnerabilities of all that is locked, and its bill of materials in sbom.cdx.json: [OSV=service]
+	@$(UV) export --quiet --preview-features sbom-export --locked --all-extras --all-groups --format cyclonedx1.5 \
+		--output-file sbom.cdx.json >/dev/null
+	@$(UV) audit --preview-features audit-command --locked $(if $(OSV),--service-url "$(OSV)")
+
 .PHONY: environment
 environment: $(READY)  ## Python 3.10, locked dependencies, compiled bytecode
 
