@@ -211,7 +211,7 @@ def test_quotas_of_the_example_by_hand():
         "custom_model_training_cpus": (8, 4 * 8 + 2 * 4),
         "custom_model_training_nvidia_t4_gpus": (1, 4),
         "custom_model_training_preemptible_tpu_v5e": (4, 4),
-        "cpus": (4, 4 * 20 * 2),
+        "cpus": (4, 4 * 20 * 3),  # three jobs of Dataflow
     }
 
 

@@ -11,8 +11,8 @@ from pipeline.config import PipelineConfig
 from pipeline.runners.vertex_preflight.catalog import Catalog, Tpu, TpuHost
 
 VERTEX, COMPUTE = "aiplatform.googleapis.com", "compute.googleapis.com"
-# StatisticsGen and Transform of both sources, both ingestions and the split; never more than two at once.
-_DATAFLOW_JOBS_AT_ONCE = 2
+# Both ingestions, then LeakageGate and StatisticsGen of the unlabeled images beside a node of the labelled ones.
+_DATAFLOW_JOBS_AT_ONCE = 3
 # Families whose vCPUs Compute Engine counts together.
 _COUNTED_TOGETHER = ("e2", "n1", "f1", "g1")
 
@@ -38,7 +38,7 @@ def nodes(config: PipelineConfig) -> Counter[str]:
     """How many nodes of each kind the pipeline has, the exit handler among them."""
     publish = 4 if config.vertex.enters else 3
     return Counter(
-        ingest=2, check=8, transform=3, pretrain=1, classify=2 * len(config.fractions), evaluate=2, publish=publish
+        ingest=2, check=9, transform=3, pretrain=1, classify=2 * len(config.fractions), evaluate=2, publish=publish
     )
 
 
