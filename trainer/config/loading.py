@@ -82,7 +82,7 @@ _Yaml12Loader.add_implicit_resolver(
 
 def _read_yaml(path: str) -> dict[str, Any]:
     try:
-        settings = yaml.load(Path(path).read_text(encoding="utf-8"), _Yaml12Loader)
+        settings = yaml.load(Path(path).read_text(encoding="utf-8"), _Yaml12Loader)  # noqa: S506 - a SafeLoader
     except OSError as error:
         raise ConfigError(f"cannot read the configuration {path!r}: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -104,7 +104,7 @@ def _apply(settings: dict[str, Any], override: str) -> None:
         if not isinstance(settings, dict):
             raise ConfigError(f"{field}: {parent} has a value of its own, so it has no field {name}")
     try:
-        settings[name] = yaml.load(text, _Yaml12Loader)
+        settings[name] = yaml.load(text, _Yaml12Loader)  # noqa: S506 - a SafeLoader
     except yaml.YAMLError as error:
         raise ConfigError(f"{override!r}: the value is not YAML: {error}") from error
 
