@@ -29,8 +29,8 @@ MANIFEST_SUFFIXES = (".csv", ".tsv", ".jsonl")
 # Only ever the label or the description of the image beside them.
 CLASS_SUFFIX = ".cls"
 DESCRIPTION_SUFFIXES = (".json", ".txt")
-# A part that begins with a dot but is no lone dot, or that is an operating system's own.
-_HIDDEN = re.compile(r"(?:^|/)(?:\.(?!/|\Z)|(?:__MACOSX|Thumbs\.db|desktop\.ini)(?:/|\Z))")
+# A part that begins with a dot but is no lone dot, that is an operating system's own, or that ends an upload.
+_HIDDEN = re.compile(r"(?:^|/)(?:\.(?!/|\Z)|(?:__MACOSX|Thumbs\.db|desktop\.ini|_SUCCESS)(?:/|\Z))")
 _DRIVE = re.compile(r"^[A-Za-z]:[\\/]")
 # `x.tfrecord`, `x.tfrecords.gz`, and the sharded names that TFX and TensorFlow Datasets write.
 _TFRECORDS = re.compile(r"(^|[._-])tfrecords?(-\d+-of-\d+)?(\.gz)?$", re.IGNORECASE)
@@ -53,7 +53,7 @@ def text(name: str) -> str:
 
 
 def is_hidden(path: str) -> bool:
-    """Says whether a relative path is litter of an operating system; one that climbs out is worse than that."""
+    """Says whether a relative path is litter, or an upload's marker; one that climbs out is worse than that."""
     return _HIDDEN.search(path) is not None and not climbs_out(path)
 
 

@@ -236,13 +236,15 @@ def test_archives_are_known_by_their_names(name, kind):
     assert names.archive_kind(name) == kind
 
 
-@pytest.mark.parametrize("name", [".x", "a/.x/b", "..x", "a/.\n", "__MACOSX/a", "a/Thumbs.db", "a/desktop.ini"])
+@pytest.mark.parametrize(
+    "name", [".x", "a/.x/b", "..x", "a/.\n", "__MACOSX/a", "a/Thumbs.db", "a/desktop.ini", "_SUCCESS"]
+)
 def test_litter_is_hidden(name):
     assert names.is_hidden(name)
 
 
 @pytest.mark.parametrize(
-    "name", ["a.png", "./a", "a/./b", "a/.", "..", "../.x", "/.x", "my__MACOSX", "Thumbs.db2", "."]
+    "name", ["a.png", "./a", "a/./b", "a/.", "..", "../.x", "/.x", "my__MACOSX", "Thumbs.db2", "_SUCCESS.png", "."]
 )
 def test_what_is_no_litter_or_climbs_out_is_not_hidden(name):
     assert not names.is_hidden(name)
