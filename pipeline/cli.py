@@ -19,7 +19,7 @@ from trainer.config import ConfigError
 if TYPE_CHECKING:
     from pipeline.runners.console import Terminal
 
-_EXIT_FAILED, _EXIT_CONFIG, _EXIT_INTERRUPTED = 1, 2, 130
+_EXIT_FAILED, _EXIT_CONFIG, _EXIT_DATA, _EXIT_REFUSED, _EXIT_INTERRUPTED = 1, 2, 3, 4, 130
 _REHEARSAL_OUTPUT = "runs/rehearsal"
 _SOURCES = ("unlabeled", "labeled", "test")
 
@@ -164,22 +164,31 @@ def _execute(config: PipelineConfig, execute: Callable[["Terminal", float], None
 
     terminal = divert_noise(str(log_path))
     terminal.out.print("loading TensorFlow and TFX ...")
-    from pipeline.runners.results import NodeFailedError
 
     try:
         execute(terminal, started_s)
         return
-    except ConfigError as error:
-        message, code = f"configuration: {error}", _EXIT_CONFIG
-    except NodeFailedError as error:
-        message, code = f"{error.node} failed: {error}\nthe traceback is in {error.log or log_path}", _EXIT_FAILED
-    except KeyboardInterrupt:
-        message, code = "interrupted: the next run goes on from here", _EXIT_INTERRUPTED
-    except Exception as error:
-        logging.getLogger(__name__).exception("the run broke off")
-        message, code = f"the run broke off: {error}\nthe traceback is in {log_path}", _EXIT_FAILED
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - each is told in words
+        message, code = _told(error, log_path)
     terminal.err.print(f"\n{message}", markup=False, soft_wrap=True)
     sys.exit(code)
+
+
+def _told(error: BaseException, log_path: Path) -> tuple[str, int]:
+    """How a run that did not end well is told, and the program's exit code."""
+    from pipeline.runners.results import NodeFailedError, NotPushedError
+
+    if isinstance(error, ConfigError):
+        return f"configuration: {error}", _EXIT_CONFIG
+    if isinstance(error, NodeFailedError):
+        words = f"{error.node} failed: {error}\nthe traceback is in {error.log or log_path}"
+        return words, _EXIT_DATA if error.refused_data else _EXIT_FAILED
+    if isinstance(error, NotPushedError):
+        return f"the model was not pushed: {error}", _EXIT_REFUSED
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted: the next run goes on from here", _EXIT_INTERRUPTED
+    logging.getLogger(__name__).error("the run broke off", exc_info=error)
+    return f"the run broke off: {error}\nthe traceback is in {log_path}", _EXIT_FAILED
 
 
 def _quoted(value: str) -> str:

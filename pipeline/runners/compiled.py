@@ -1,5 +1,6 @@
 """Runs the pipeline as Vertex AI would get it, on this machine: compiles, rehearses, and leaves what a run leaves."""
 
+import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +22,7 @@ from pipeline.runners.vertex_preflight.offline import all_images
 from trainer.config import ConfigError
 
 _REPORT_NODE, _REPORT_KEY = "Report", "report"
+_RULE_BROKEN = re.compile(r"^ValueError: ", re.MULTILINE)  # in the last lines of a container's log
 # What only a run in the cloud has to know, where the configuration leaves it open.
 _PLACEHOLDERS = {"project": "rehearsal", "image": "rehearsal", "pipeline_root": "gs://rehearsal/simclr"}
 _WORDS = {
@@ -52,6 +54,7 @@ def run(
     Raises:
         ConfigError: it cannot be compiled, or what it compiles to would not run on Vertex AI.
         NodeFailedError: a node failed.
+        NotPushedError: the model was refused; report and metrics are there.
     """
     started_s = time.monotonic() if started_s is None else started_s
     output = Path(config.output).resolve()
@@ -87,11 +90,14 @@ def run(
     except RefusedError as error:
         raise ConfigError(f"the compiled pipeline would not run: {error}") from error
     except TaskFailedError as error:
-        raise results.NodeFailedError(error.node, str(error), log=error.log) from error
+        broke_a_rule = _RULE_BROKEN.search(str(error)) is not None
+        raise results.NodeFailedError(error.node, str(error), broke_a_rule=broke_a_rule, log=error.log) from error
     report = outcome.results[_REPORT_NODE].made.artifacts[_REPORT_KEY]["uri"]
-    results.publish(output, Path(report), record, console)
-    took_s, peak_gb = time.monotonic() - started_s, results.peak_bytes() / 1e9
-    console.print(f"took {took_s:.0f} s with {parallel} nodes at once; peak memory of one {peak_gb:.2f} GB")
+    try:
+        results.publish(output, Path(report), record, console)
+    finally:
+        took_s, peak_gb = time.monotonic() - started_s, results.peak_bytes() / 1e9
+        console.print(f"took {took_s:.0f} s with {parallel} nodes at once; peak memory of one {peak_gb:.2f} GB")
 
 
 def _complete(config: PipelineConfig) -> PipelineConfig:

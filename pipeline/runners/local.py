@@ -80,7 +80,8 @@ class AnnouncingRunner(LocalDagRunner):
             except Exception as error:
                 self._console.print(f"{self._progress.finish()}failed", markup=False)
                 logging.getLogger(__name__).error("%s failed:\n%s", name, traceback.format_exc())
-                raise NodeFailedError(name, _in_few_words(error)) from error
+                broke_a_rule = isinstance(error, ValueError)
+                raise NodeFailedError(name, _in_few_words(error), broke_a_rule=broke_a_rule) from error
             seconds = time.monotonic() - started
             self._record.add(name, seconds, cached=cached, inputs=list(node.upstream_nodes))
             outcome = "cached" if cached else f"{seconds:6.1f} s"
@@ -140,6 +141,7 @@ def run(
     Raises:
         ConfigError: there is no node of that name, or none between the two; or Beam is to run elsewhere.
         NodeFailedError: a node failed.
+        NotPushedError: the model was refused; report and metrics are there.
     """
     if config.beam.runner != "local":
         raise ConfigError(f"beam.runner = {config.beam.runner}: a run on this machine needs local")
@@ -175,11 +177,13 @@ def run(
     finally:
         for logger in loggers:
             logger.removeHandler(handler)
-    if _REPORT_NODE in runner.output_uris:
-        publish(output, Path(runner.output_uris[_REPORT_NODE][0]), record, console)
-    seconds = {node.name: node.seconds for node in record.nodes}
-    line = closing_line(seconds, total_s=time.monotonic() - started_s, peak_bytes=peak_bytes())
-    console.print(line, markup=False, highlight=False, soft_wrap=True)
+    try:
+        if _REPORT_NODE in runner.output_uris:
+            publish(output, Path(runner.output_uris[_REPORT_NODE][0]), record, console)
+    finally:
+        seconds = {node.name: node.seconds for node in record.nodes}
+        line = closing_line(seconds, total_s=time.monotonic() - started_s, peak_bytes=peak_bytes())
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _run_options(from_node: str | None, to_node: str | None) -> RunOptions | None:

@@ -15,6 +15,18 @@ from rich.console import Console
 from pipeline.runners.console import accuracy_table
 
 _IDENTITY_FILE = ".identity"
+_LOOK_AT_IMAGES = (
+    "ImageExampleGen",
+    "SpanIngest",
+    "StatisticsGen",
+    "SchemaGen",
+    "ExampleValidator",
+    "AnomalyGate",
+    "LeakageGate",
+    "Drift",
+    "Transform",
+    "LabelFractionSplit",
+)
 
 
 @dataclass(frozen=True)
@@ -37,11 +49,29 @@ class NodeResult:
 
 
 class NodeFailedError(RuntimeError):
-    """A node failed: its name, what it said in a few words, and the file that says more if it has one of its own."""
+    """A node failed.
 
-    def __init__(self, node: str, message: str, *, log: Path | None = None) -> None:
+    Attributes:
+        node: its name.
+        log: the file that says more, if it has one of its own.
+        refused_data: whether it is one that looks at the images, and refused them by a rule.
+    """
+
+    def __init__(self, node: str, message: str, *, broke_a_rule: bool, log: Path | None = None) -> None:
+        """
+        Args:
+            node: its name.
+            message: what it said, in a few words.
+            broke_a_rule: whether the error was a ValueError, by which all parts tell a user's mistake.
+            log: as above.
+        """
         super().__init__(message)
         self.node, self.log = node, log
+        self.refused_data = broke_a_rule and node.partition("-")[0] in _LOOK_AT_IMAGES
+
+
+class NotPushedError(RuntimeError):
+    """A run came to its end, and its model was refused; the message is the reason."""
 
 
 class RunRecord:
@@ -80,6 +110,9 @@ def publish(output: Path, report: Path, record: RunRecord, console: Console) -> 
         report: the artifact of the Report node.
         record: of the run's nodes.
         console: for the table and the places of the model and the report.
+
+    Raises:
+        NotPushedError: the model was refused; all is published.
     """
     metrics = _read_json(str(report / "metrics.json"))
     metrics["nodes"] = [{"name": n.name, "seconds": n.seconds, "cached": n.cached} for n in record.nodes]
@@ -91,6 +124,8 @@ def publish(output: Path, report: Path, record: RunRecord, console: Console) -> 
     if metrics["decision"]:
         console.print(f"        {metrics['decision']['reason']}", markup=False, soft_wrap=True)
     console.print(f"report: {output / 'report.html'}", markup=False, soft_wrap=True)
+    if metrics["decision"] and not metrics["pushed"]:
+        raise NotPushedError(metrics["decision"]["reason"])
 
 
 def peak_bytes() -> int:
