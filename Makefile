@@ -49,6 +49,10 @@ help:  ## list the targets
 local-run: $(READY)  ## the whole pipeline here: [UNLABELED= LABELED= TEST= OUTPUT= CONFIG= SET="field=value ..." FROM= TO=]
 	@$(PYTHON) -m pipeline run $(run_arguments)
 
+.PHONY: retrain
+retrain: $(READY)  ## one cycle over a source that grows: ingest what is new, train if that is enough: CONFIG= [as local-run], with retrain.store
+	@$(PYTHON) -m pipeline retrain $(run_arguments)
+
 .PHONY: compile
 compile: $(READY)  ## the pipeline for Vertex AI (JSON) and Kubeflow (YAML): CONFIG= [SET="field=value ..." OUTPUT=]
 	@$(PYTHON) -m pipeline compile $(compile_arguments)
@@ -100,7 +104,7 @@ test: $(READY) lint  ## lint and all tests, the browser's too
 	@$(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: test-long
-test-long: $(READY)  ## what `make test` leaves out: the whole pipeline, tiny, on gs:// paths; eight replicas
+test-long: $(READY)  ## what `make test` leaves out: the whole pipeline on gs:// paths, weeks of new images rehearsed, eight replicas
 	@$(PYTHON) -m pytest -m slow
 
 .PHONY: lint

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pipeline.runners.console import Terminal
 
 _EXIT_FAILED, _EXIT_CONFIG, _EXIT_DATA, _EXIT_REFUSED, _EXIT_INTERRUPTED = 1, 2, 3, 4, 130
+_LOADING = "loading TensorFlow and TFX ..."
 _REHEARSAL_OUTPUT = "runs/rehearsal"
 _SOURCES = ("unlabeled", "labeled", "test")
 
@@ -40,21 +41,44 @@ def main() -> None:
     """SimCLR from unlabeled images to a served model."""
 
 
+def _local(command: Callable[..., None]) -> Callable[..., None]:
+    """Gives a command the options of a run on this machine."""
+    for option in reversed(
+        [
+            click.option(
+                "--unlabeled", metavar="PATH", help="Images to pretrain on: folder, archive, TFRecords or glob."
+            ),
+            click.option(
+                "--labeled", metavar="PATH", help="Images with labels: class folders, .cls members or a manifest."
+            ),
+            click.option(
+                "--test", metavar="PATH", help="Labelled images that only score. Without it a tenth is held out."
+            ),
+            click.option(
+                "--output", metavar="PATH", help="Folder of everything that the run leaves. Default: runs/local."
+            ),
+            click.option(
+                "--config", "config_path", metavar="FILE", help="YAML file with any part of the configuration."
+            ),
+            click.option(
+                "--set",
+                "overrides",
+                metavar="FIELD=VALUE",
+                multiple=True,
+                help="One field, such as pretrain.epochs=20. Repeatable.",
+            ),
+            click.option(
+                "--from", "from_node", metavar="NODE", help="Start at this node; those before it must have run."
+            ),
+            click.option("--to", "to_node", metavar="NODE", help="Stop after this node."),
+        ]
+    ):
+        command = option(command)
+    return command
+
+
 @main.command()
-@click.option("--unlabeled", metavar="PATH", help="Images to pretrain on: folder, archive, TFRecords or glob.")
-@click.option("--labeled", metavar="PATH", help="Images with labels: class folders, .cls members or a manifest.")
-@click.option("--test", metavar="PATH", help="Labelled images that only score. Without it a tenth is held out.")
-@click.option("--output", metavar="PATH", help="Folder of everything that the run leaves. Default: runs/local.")
-@click.option("--config", "config_path", metavar="FILE", help="YAML file with any part of the configuration.")
-@click.option(
-    "--set",
-    "overrides",
-    metavar="FIELD=VALUE",
-    multiple=True,
-    help="One field, such as pretrain.epochs=20. Repeatable.",
-)
-@click.option("--from", "from_node", metavar="NODE", help="Start at this node; those before it must have run.")
-@click.option("--to", "to_node", metavar="NODE", help="Stop after this node.")
+@_local
 def run(
     config_path: str | None,
     overrides: tuple[str, ...],
@@ -68,9 +92,27 @@ def run(
     Without images of your own the embedded sample is used. What has not changed since the last run into the
     same OUTPUT is not done again. `python -m pipeline config` lists every field that --config and --set take.
     """
-    given = [f"data.{name}={_quoted(sources[name])}" for name in _SOURCES if sources[name]]
-    given += [f"output={_quoted(output)}"] if output else []
-    config = _load(config_path, [*given, *overrides])
+    _run(_given(config_path, overrides, output, sources), from_node, to_node)
+
+
+@main.command()
+@_local
+def retrain(
+    config_path: str | None,
+    overrides: tuple[str, ...],
+    from_node: str | None,
+    to_node: str | None,
+    output: str | None,
+    **sources: str | None,
+) -> None:
+    """Run one cycle over a source that grows: ingest what is new, and train if that is enough.
+
+    It needs `retrain.store`, the folder of what was ingested. With nothing new it says so and ends well in seconds.
+    """
+    config = _given(config_path, overrides, output, sources)
+    if config.retrain.store is None:
+        click.echo("configuration: retrain.store = null: give a folder that keeps what was ingested", err=True)
+        sys.exit(_EXIT_CONFIG)
     _run(config, from_node, to_node)
 
 
@@ -114,6 +156,14 @@ def show_config(*, markdown: bool) -> None:
         click.echo(f"{field.path} = {field.default}\n    {field.meaning} ({field.allowed})")
 
 
+def _given(
+    config_path: str | None, overrides: Sequence[str], output: str | None, sources: dict[str, str | None]
+) -> PipelineConfig:
+    given = [f"data.{name}={_quoted(sources[name])}" for name in _SOURCES if sources[name]]
+    given += [f"output={_quoted(output)}"] if output else []
+    return _load(config_path, [*given, *overrides])
+
+
 def _load(config_path: str | None, overrides: Sequence[str]) -> PipelineConfig:
     try:
         return load_config(config_path, overrides)
@@ -124,11 +174,24 @@ def _load(config_path: str | None, overrides: Sequence[str]) -> PipelineConfig:
 
 def _run(config: PipelineConfig, from_node: str | None, to_node: str | None) -> None:
     def execute(terminal: "Terminal", started_s: float) -> None:
+        fingerprints = {}
+        if config.retrain.store and from_node is None:
+            from pipeline import outlook
+
+            found = outlook.look(config)
+            if found.nothing_to_do:
+                for line in (*(f"note: {note}" for note in found.notes), found.nothing_to_do):
+                    terminal.out.print(line, markup=False, soft_wrap=True)
+                return
+            fingerprints["spans"] = found.fingerprint
+        terminal.out.print(_LOADING)
         from pipeline import preflight
         from pipeline.runners import local
 
-        looks = preflight.inspect(config)
-        local.run(config, looks, console=terminal.out, from_node=from_node, to_node=to_node, started_s=started_s)
+        fingerprints |= {name: look.fingerprint for name, look in preflight.inspect(config).items()}
+        local.run(
+            config, fingerprints, console=terminal.out, from_node=from_node, to_node=to_node, started_s=started_s
+        )
 
     _execute(config, execute)
 
@@ -138,6 +201,7 @@ def _rehearse(config: PipelineConfig, parallel: int, interpreters: dict[str, str
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
     def execute(terminal: "Terminal", started_s: float) -> None:
+        terminal.out.print(_LOADING)
         from pipeline.runners import compiled
 
         compiled.run(config, console=terminal.out, parallel=parallel, interpreters=interpreters, started_s=started_s)
@@ -163,7 +227,6 @@ def _execute(config: PipelineConfig, execute: Callable[["Terminal", float], None
     from pipeline.runners.console import divert_noise
 
     terminal = divert_noise(str(log_path))
-    terminal.out.print("loading TensorFlow and TFX ...")
 
     try:
         execute(terminal, started_s)

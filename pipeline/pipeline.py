@@ -1,5 +1,6 @@
 """The graph: which node feeds which. Nothing runs here, and nothing here knows where it will run."""
 
+import contextlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,12 +22,15 @@ from components.leakage_gate.component import LeakageGate
 from components.linear_eval.component import LinearEval
 from components.push.component import Push
 from components.report.component import Report
+from components.span_ingest.component import SpanIngest
+from pipeline import ingestion
 from pipeline.code_version import code_version
 from pipeline.config import PipelineConfig
+from pipeline.ingestion import LABELED, UNLABELED
 from trainer.config import ClassifierConfig, dump
 
 NAME = "simclr"
-_UNLABELED, _LABELED = "unlabeled", "labeled"
+_SPANS = "spans"
 _PREPROCESSING = "components.transform.preprocessing"
 _PRETRAIN = "components.training.pretrain"
 _CLASSIFIER = "components.training.classifier"
@@ -57,30 +61,68 @@ def create_pipeline(
     beam_pipeline_args: Sequence[str] = (),
     pretrainer: Callable[..., Trainer] = Trainer,
     registrar: Callable[..., BaseNode] | None = None,
+    all_wait: bool = True,
     **runner_settings: Any,
 ) -> Pipeline:
     """From images to a pushed model and a report.
 
+    With `retrain.store` the unlabeled images come through SpanIngest, and the rest runs only if that found enough new
+    ones.
+
     Args:
         config: of the run.
         locations: of what it makes.
-        fingerprints: of the sources `unlabeled` and `labeled`, so that changed images are read again, and of the
-            folder `pushed`, so that a model is pushed again into a folder that was removed and made anew.
+        fingerprints: of the sources `unlabeled` and `labeled`, so that changed images are read again, of `spans`,
+            so that new images are looked for again, and of the folder `pushed`, so that a model is pushed again into
+            a folder that was removed and made anew.
         beam_pipeline_args: of all Beam stages.
         pretrainer: makes Pretrain from the arguments of the stock Trainer, which trains in its own node.
         registrar: makes the node that registers what was pushed, from `pushed_model` and `report`; None: none.
+        all_wait: whether nodes that need only labelled images wait for that, too. A condition is part of a node's
+            cache key, so these then run anew with each span: where a cached node costs nothing, False is better.
         **runner_settings: of `tfx.orchestration.pipeline.Pipeline`, such as the metadata store of a local run.
     """
-    fingerprints = fingerprints or {}
-    labeled = _prepare(_LABELED, config, _labeled_images(config, fingerprints.get(_LABELED, "")))
-    unlabeled = _prepare(
-        _UNLABELED, config, _unlabeled_images(config, fingerprints.get(_UNLABELED, ""), labeled.images)
+    with contextlib.ExitStack() as conditions:
+        nodes = _nodes(
+            config,
+            locations,
+            fingerprints=fingerprints or {},
+            pretrainer=pretrainer,
+            registrar=registrar,
+            conditions=conditions,
+            all_wait=all_wait,
+        )
+    return Pipeline(
+        pipeline_name=NAME,
+        pipeline_root=locations.artifacts,
+        components=nodes,
+        enable_cache=True,
+        beam_pipeline_args=list(beam_pipeline_args),
+        **runner_settings,
     )
-    leakage = LeakageGate(
-        labeled=labeled.images.outputs["examples"],
-        unlabeled=unlabeled.images.outputs["examples"],
-        code_version=code_version("components.leakage_gate.executor"),
-    )
+
+
+def _nodes(
+    config: PipelineConfig,
+    locations: Locations,
+    *,
+    fingerprints: Mapping[str, str],
+    pretrainer: Callable[..., Trainer],
+    registrar: Callable[..., BaseNode] | None,
+    conditions: contextlib.ExitStack,
+    all_wait: bool,
+) -> list[BaseNode]:
+    """All nodes; what is made once a condition is entered is under it."""
+    labeled_images = ingestion.labeled_images(config, fingerprints.get(LABELED, ""))
+    if config.retrain.store:
+        unlabeled_images = ingestion.new_images(config, fingerprints.get(_SPANS, ""), labeled_images)
+        there_is_enough = ingestion.there_is_enough(unlabeled_images)
+    else:
+        unlabeled_images = ingestion.unlabeled_images(config, fingerprints.get(UNLABELED, ""), labeled_images)
+        there_is_enough = contextlib.nullcontext()
+    if all_wait:
+        conditions.enter_context(there_is_enough)
+    labeled = _prepare(LABELED, config, labeled_images)
     split = LabelFractionSplit(
         examples=labeled.transform.outputs["transformed_examples"],
         fractions=json.dumps(config.fractions),
@@ -88,8 +130,21 @@ def create_pipeline(
         code_version=code_version("components.label_fraction_split.executor"),
     )
     examples, graph = split.outputs["fraction_examples"], labeled.transform.outputs["transform_graph"]
+    supervised = [
+        _classifier("supervised", config.supervised, fraction, config, examples, graph)
+        for fraction in config.fractions
+    ]
+    if not all_wait:
+        conditions.enter_context(there_is_enough)
+    unlabeled = _prepare(UNLABELED, config, unlabeled_images)
     pretrain = _pretrain(config, locations, unlabeled.transform.outputs["transformed_examples"], graph, pretrainer)
-    for trains in (split, pretrain):
+    leakage = LeakageGate(
+        labeled=labeled_images.outputs["examples"],
+        unlabeled=unlabeled_images.outputs["examples"],
+        code_version=code_version("components.leakage_gate.executor"),
+    )
+    # A split that does not wait for new images cannot wait for the gate, which does; Pretrain and so Push always do.
+    for trains in (split, pretrain) if all_wait or not config.retrain.store else (pretrain,):
         trains.add_upstream_node(leakage)
     linear_eval = LinearEval(
         model=pretrain.outputs["model"],
@@ -102,10 +157,6 @@ def create_pipeline(
     )
     finetuned = [
         _classifier("finetune", config.finetune, fraction, config, examples, graph, pretrain.outputs["model"])
-        for fraction in config.fractions
-    ]
-    supervised = [
-        _classifier("supervised", config.supervised, fraction, config, examples, graph)
         for fraction in config.fractions
     ]
     candidate = finetuned[-1]
@@ -146,86 +197,40 @@ def create_pipeline(
     registered = []
     if registrar is not None:
         registered.append(registrar(pushed_model=push.outputs["pushed_model"], report=report.outputs["report"]))
-    return Pipeline(
-        pipeline_name=NAME,
-        pipeline_root=locations.artifacts,
-        components=[
-            *labeled.nodes,
-            *unlabeled.nodes,
-            leakage,
-            split,
-            pretrain,
-            linear_eval,
-            *finetuned,
-            *supervised,
-            evaluator,
-            push,
-            report,
-            *registered,
-        ],
-        enable_cache=True,
-        beam_pipeline_args=list(beam_pipeline_args),
-        **runner_settings,
-    )
+    completed = []
+    if config.retrain.store:
+        completed.append(
+            ingestion.span_trained(config, fingerprints.get(_SPANS, ""), unlabeled_images, report, registered)
+        )
+    return [
+        labeled_images,
+        unlabeled_images,
+        *labeled.nodes,
+        *unlabeled.nodes,
+        leakage,
+        split,
+        pretrain,
+        linear_eval,
+        *finetuned,
+        *supervised,
+        evaluator,
+        push,
+        report,
+        *registered,
+        *completed,
+    ]
 
 
 @dataclass(frozen=True)
 class _Prepared:
     """The nodes that turn one source into checked, canonical examples."""
 
-    images: ImageExampleGen
+    images: ImageExampleGen | SpanIngest
     transform: Transform
     nodes: tuple[BaseNode, ...]
 
 
-def _labeled_images(config: PipelineConfig, fingerprint: str) -> ImageExampleGen:
-    data = config.data
-    sources = [
-        {
-            "name": "labeled",
-            "path": data.labeled,
-            "split": "train",
-            "labeled": True,
-            "manifest": data.labeled_manifest,
-        }
-    ]
-    if data.test:
-        sources.append(
-            {"name": "test", "path": data.test, "split": "test", "labeled": True, "manifest": data.test_manifest}
-        )
-    return _image_example_gen(
-        _LABELED, config, sources, fingerprint, holdout_fraction=0.0 if data.test else data.holdout_fraction
-    )
-
-
-def _unlabeled_images(config: PipelineConfig, fingerprint: str, labeled_images: ImageExampleGen) -> ImageExampleGen:
-    source = {"name": "unlabeled", "path": config.data.unlabeled, "split": "train", "labeled": False}
-    # No image of the test set may be pretrained on, not even as a copy under another name.
-    held_out = labeled_images.outputs["examples"]
-    return _image_example_gen(_UNLABELED, config, [source], fingerprint, holdout_fraction=0.0, exclude=held_out)
-
-
-def _image_example_gen(
-    name: str,
-    config: PipelineConfig,
-    sources: list[dict[str, Any]],
-    fingerprint: str,
-    *,
-    holdout_fraction: float,
-    exclude: BaseChannel | None = None,
-) -> ImageExampleGen:
-    return ImageExampleGen(
-        sources=json.dumps(sources),
-        holdout_fraction=holdout_fraction,
-        max_pixels=config.data.max_pixels,
-        max_rejected_share=config.data.max_rejected_share,
-        exclude=exclude,
-        fingerprint=fingerprint,
-        code_version=code_version("components.image_example_gen.executor"),
-    ).with_id(f"ImageExampleGen-{name}")
-
-
-def _prepare(name: str, config: PipelineConfig, images: ImageExampleGen) -> _Prepared:
+def _prepare(name: str, config: PipelineConfig, images: ImageExampleGen | SpanIngest) -> _Prepared:
     statistics = StatisticsGen(examples=images.outputs["examples"]).with_id(f"StatisticsGen-{name}")
     schema = SchemaGen(
         statistics=statistics.outputs["statistics"], infer_feature_shape=True, exclude_splits=["test"]
@@ -236,7 +241,7 @@ def _prepare(name: str, config: PipelineConfig, images: ImageExampleGen) -> _Pre
     gate = AnomalyGate(
         anomalies=validator.outputs["anomalies"],
         schema=schema.outputs["schema"],
-        required_features=json.dumps(["image_bytes", "key"] + (["label"] if name == _LABELED else [])),
+        required_features=json.dumps(["image_bytes", "key"] + (["label"] if name == LABELED else [])),
         source=name,
         code_version=code_version("components.anomaly_gate.component"),
     ).with_id(f"AnomalyGate-{name}")
@@ -253,7 +258,7 @@ def _prepare(name: str, config: PipelineConfig, images: ImageExampleGen) -> _Pre
         disable_analyzer_cache=True,
     ).with_id(f"Transform-{name}")
     transform.add_upstream_node(gate)
-    return _Prepared(images, transform, (images, statistics, schema, validator, gate, transform))
+    return _Prepared(images, transform, (statistics, schema, validator, gate, transform))
 
 
 def _pretrain(

@@ -33,13 +33,17 @@ class SourceLook:
 def inspect(config: PipelineConfig) -> dict[str, SourceLook]:
     """Looks at the unlabeled and at the labelled images (the test images with them).
 
+    Of unlabeled images that become spans `outlook` tells more; they may also be none.
+
     Raises:
         ConfigError: a source is not there, or a batch is larger than the set that fills it.
     """
     looks = {
-        "unlabeled": _look([_source(config.data, "unlabeled")]),
         "labeled": _look([_source(config.data, name) for name in ("labeled", "test") if getattr(config.data, name)]),
     }
+    if config.retrain.store:
+        return looks
+    looks["unlabeled"] = _look([_source(config.data, "unlabeled")])
     batch_size, at_most = config.pretrain.batch_size, looks["unlabeled"].at_most
     if batch_size and at_most is not None and batch_size > at_most:
         raise ConfigError(

@@ -56,7 +56,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         work = [item for _, items in planned for item in items]
         try:
             with self._make_beam_pipeline() as pipeline:
-                ingest.build(pipeline, work, _excluded_files(input_dict.get("exclude")), settings)
+                ingest.build(pipeline, work, excluded_files(input_dict.get("exclude")), settings)
             part = ingest.collect(settings, work_count=len(work))
         finally:
             # It holds all images a second time.
@@ -105,7 +105,8 @@ def _splits(found: list[sources.Source], holdout_fraction: float) -> list[str]:
     return sorted(splits, reverse=True)
 
 
-def _excluded_files(exclude: list[types.Artifact] | None) -> list[str]:
+def excluded_files(exclude: list[types.Artifact] | None) -> list[str]:
+    """The TFRecords of the test split of Examples; none if there are no Examples."""
     if not exclude:
         return []
     pattern = io_utils.all_files_pattern(artifact_utils.get_split_uri(exclude, "test"))

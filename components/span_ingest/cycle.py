@@ -3,11 +3,11 @@
 import dataclasses
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import apache_beam as beam
 
-from components.image_example_gen import ingest, outcomes, sources, summary
+from components.image_example_gen import ingest, sources, summary
 from components.span_ingest import delivery as deliveries
 from components.span_ingest import ledger as ledgers
 from components.span_ingest.delivery import Delivery
@@ -16,7 +16,7 @@ from components.span_ingest.store import Counts, Span, SpanStore, now
 
 # More rivals than this in one cycle are no rivals, but a fault.
 _MOST_RACES = 10
-_SOURCE = "unlabeled"
+SOURCE = "unlabeled"
 _SPLIT = "train"
 _LOGGER = logging.getLogger(__name__)
 
@@ -184,7 +184,7 @@ def _ingest(
     attempt: str,
     read_work: ReadWork,
 ) -> Span:
-    source = sources.Source(_SOURCE, settings.source, _SPLIT, labeled=False)
+    source = sources.Source(SOURCE, settings.source, _SPLIT, labeled=False)
     files = sorted(delivery.look.names[path] for path in delivery.take)
     work = sources.work_of(source, delivery.look.root, files, [delivery.rejects[p] for p in sorted(delivery.rejects)])
     ingestion = ingest.Settings(
@@ -203,7 +203,7 @@ def _ingest(
         # It holds all images a second time.
         store.abandon(f"{attempt}/work")
     summary.check(part.accounts, [source], splits=(), max_rejected_share=settings.max_rejected_share)
-    account = part.accounts.get(_SOURCE, summary.Account())
+    account = part.accounts.get(SOURCE, summary.Account())
     rows = deliveries.rows_of(part.told, delivery)
     counts = Counts(account.read, account.kept, account.duplicate, account.rejected)
     told = deliveries.counted(rows)
@@ -238,12 +238,3 @@ def reader(make_pipeline: Callable[[], beam.Pipeline], excluded_files: list[str]
         return ingest.collect(settings, work_count=len(work))
 
     return read
-
-
-def rejects_of(store: SpanStore, spans: Iterable[Span]) -> Iterator[dict[str, str]]:
-    """Lines of rejects.jsonl of several spans, see `image_example_gen.summary.rejects_json`."""
-    for span in spans:
-        for row in store.rows(span):
-            if row["outcome"] == outcomes.REJECTED:
-                uri = row["path"] + (f"!{row['member']}" if "member" in row else "")
-                yield {"source": _SOURCE, "uri": uri, "reason": row["reason"], "detail": row["detail"]}

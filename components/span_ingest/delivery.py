@@ -171,7 +171,7 @@ def in_words(delivery: Delivery) -> Iterator[str]:
         (delivery.vanished, "were ingested once and are there no more; their images stay"),
     ):
         if paths:
-            yield f"{len(paths)} {'file' if len(paths) == 1 else 'files'} {what}, such as {paths[0]}"
+            yield f"{len(paths)} files {what}, such as {paths[0]}"
 
 
 def _path_and_member(uri: str, by_uri: Mapping[str, str]) -> tuple[str, str | None]:

@@ -163,7 +163,8 @@ class BucketFolder:
         self.path = path.rstrip("/")
         bucket, _, prefix = self.path.removeprefix(_GS).partition("/")
         self._prefix = f"{prefix}/" if prefix else ""
-        self._client = storage.Client()
+        # Objects belong to buckets: of what project the client is, nothing here asks.
+        self._client = storage.Client(project=None)
         self._bucket = self._client.bucket(bucket)
 
     def sizes(self, below: str) -> dict[str, int]:

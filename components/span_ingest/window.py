@@ -9,6 +9,8 @@ from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from apache_beam.io.filesystem import CompressionTypes
+from apache_beam.io.filesystems import FileSystems
 
 from components.image_example_gen import scratch
 from components.image_example_gen.examples import BrokenRecordsError, Example, read_records, write_record
@@ -52,7 +54,7 @@ class Share:
         return self.span.counts.kept - len(self.tested_on) - len(self.repeated) - len(self.sampled_out)
 
 
-def choose(spans: Sequence[Span], *, last: int | None, half_life_spans: float | None) -> list[Part]:
+def choose(spans: Sequence[Span], *, last: int | None, half_life_spans: float | None = None) -> list[Part]:
     """The spans that are pretrained on.
 
     Args:
@@ -103,6 +105,16 @@ def shares(ledger: Ledger, parts: Sequence[Part], *, tested_on: Collection[str],
     return found
 
 
+def hashes_in(files: Sequence[str]) -> set[str]:
+    """The hashes of the images in TFRecords of raw Examples."""
+    found = set()
+    for uri in files:
+        compression = CompressionTypes.GZIP if uri.endswith(".gz") else CompressionTypes.UNCOMPRESSED
+        with FileSystems.open(uri, compression_type=compression) as file:
+            found.update(_sha256(record) for record in read_records(file, max_record_bytes=2**62))
+    return found
+
+
 def lay_out(store: SpanStore, window: Sequence[Share], target: str) -> None:
     """Puts the images of the window into one folder of TFRecords.
 
@@ -118,6 +130,9 @@ def lay_out(store: SpanStore, window: Sequence[Share], target: str) -> None:
       DamagedError: a shard is not what was written.
     """
     n_shards, number = sum(len(share.span.shards) for share in window), 0
+    if not n_shards:
+        # Who reads examples takes a split without a file for a mistake.
+        scratch.write_atomically(posixpath.join(target, "data_tfrecord-00000-of-00001"), lambda _: None)
     for share in window:
         out: dict[int, set[str]] = collections.defaultdict(set)
         for sha256 in share.left_out:
@@ -130,6 +145,10 @@ def lay_out(store: SpanStore, window: Sequence[Share], target: str) -> None:
                 _copy_without(store, name, shard, uri, out=out[position])
             else:
                 _copy(store, name, shard, uri)
+
+
+def _sha256(record: bytes) -> str:
+    return Example.FromString(record).features.feature["sha256"].bytes_list.value[0].decode()
 
 
 def _copy(store: SpanStore, name: str, shard: Shard, uri: str) -> None:
@@ -149,8 +168,7 @@ def _copy_without(store: SpanStore, name: str, shard: Shard, uri: str, *, out: C
         with store.folder.open(name) as source:
             for record in read_records(source, max_record_bytes=2**62):
                 read += 1
-                sha256 = Example.FromString(record).features.feature["sha256"].bytes_list.value[0].decode()
-                if sha256 not in out:
+                if _sha256(record) not in out:
                     written += 1
                     write_record(target, record)
 

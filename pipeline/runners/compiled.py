@@ -21,7 +21,7 @@ from pipeline.runners.rehearsal.specification import RefusedError, Task
 from pipeline.runners.vertex_preflight.offline import all_images
 from trainer.config import ConfigError
 
-_REPORT_NODE, _REPORT_KEY = "Report", "report"
+_REPORT_NODE, _REPORT_KEY, _SPAN_NODE = "Report", "report", "SpanIngest"
 _RULE_BROKEN = re.compile(r"^ValueError: ", re.MULTILINE)  # in the last lines of a container's log
 # What only a run in the cloud has to know, where the configuration leaves it open.
 _PLACEHOLDERS = {"project": "rehearsal", "image": "rehearsal", "pipeline_root": "gs://rehearsal/simclr"}
@@ -92,6 +92,10 @@ def run(
     except TaskFailedError as error:
         broke_a_rule = _RULE_BROKEN.search(str(error)) is not None
         raise results.NodeFailedError(error.node, str(error), broke_a_rule=broke_a_rule, log=error.log) from error
+    if outcome.results[_REPORT_NODE].state is State.NOT_TRIGGERED:
+        made = outcome.results[_SPAN_NODE].made.artifacts.values()
+        console.print(results.decision_in_words(one["uri"] for one in made), markup=False, soft_wrap=True)
+        return
     report = outcome.results[_REPORT_NODE].made.artifacts[_REPORT_KEY]["uri"]
     try:
         results.publish(output, Path(report), record, console)

@@ -38,6 +38,7 @@ _ENVIRONMENT = {"TF_USE_LEGACY_KERAS": "1"}
 # The field of `vertex.nodes` by the name of a node up to its hyphen.
 _KINDS = {
     "ImageExampleGen": "ingest",
+    "SpanIngest": "ingest",
     "StatisticsGen": "check",
     "SchemaGen": "check",
     "ExampleValidator": "check",
@@ -52,14 +53,18 @@ _KINDS = {
     "Evaluator": "evaluate",
     "Push": "publish",
     "Report": "publish",
+    "SpanTrained": "publish",
     "VertexPusher": "publish",
     "RunSummary": "publish",
 }
-_ON_DATAFLOW = ("ImageExampleGen", "StatisticsGen", "Transform", "LabelFractionSplit", "LeakageGate")
+_ON_DATAFLOW = ("ImageExampleGen", "SpanIngest", "StatisticsGen", "Transform", "LabelFractionSplit", "LeakageGate")
 # What a node looks at that is no artifact, by the name of its fingerprint.
 _LOOKS_AT = {
     "ImageExampleGen-unlabeled": "unlabeled",
     "ImageExampleGen-labeled": "labeled",
+    # Of these a compilation is told nothing: when the compiled job runs, other files are there.
+    "SpanIngest": "the source as it is then",
+    "SpanTrained": "the store as it is then",
     "Push": "pushed",
     "VertexPusher": "registry",
 }
@@ -132,7 +137,7 @@ def _check(config: PipelineConfig, *, allow_local_paths: bool) -> None:
     for name in ("project", "pipeline_root", "image"):
         if getattr(vertex, name) is None:
             raise ConfigError(f"vertex.{name} = null: must be given to compile; see infra/vertex.example.yaml")
-    paths = {"vertex.pipeline_root": vertex.pipeline_root} | {
+    paths = {"vertex.pipeline_root": vertex.pipeline_root, "retrain.store": config.retrain.store} | {
         f"data.{name}": getattr(config.data, name)
         for name in ("unlabeled", "labeled", "test", "labeled_manifest", "test_manifest")
     }

@@ -20,13 +20,12 @@ from tfx.proto.orchestration import pipeline_pb2
 
 from pipeline.config import PipelineConfig
 from pipeline.pipeline import Locations, create_pipeline
-from pipeline.preflight import SourceLook
 from pipeline.runners.beam_processes import beam_pipeline_args
 from pipeline.runners.console import ProgressHandler, closing_line
-from pipeline.runners.results import NodeFailedError, RunRecord, identity, peak_bytes, publish
+from pipeline.runners.results import NodeFailedError, RunRecord, decision_in_words, identity, peak_bytes, publish
 from trainer.config import ConfigError
 
-_REPORT_NODE = "Report"
+_REPORT_NODE, _SPAN_NODE = "Report", "SpanIngest"
 _MESSAGE_LINES = 12
 
 
@@ -40,6 +39,7 @@ class AnnouncingRunner(LocalDagRunner):
         super().__init__()
         self._console, self._record, self._progress = console, record, progress
         self.output_uris: dict[str, list[str]] = {}
+        self.left_out: list[str] = []
 
     def run_with_ir(
         self, pipeline: pipeline_pb2.Pipeline, run_options: pipeline_pb2.RunOptions | None = None
@@ -76,19 +76,28 @@ class AnnouncingRunner(LocalDagRunner):
             self._console.print(f"[{number:2}/{len(nodes)}] {name:<{width}}", end=" ", markup=False)
             started = time.monotonic()
             try:
-                cached, self.output_uris[name] = self._launch(pipeline, node, deployment, connection)
+                launched = self._launch(pipeline, node, deployment, connection)
             except Exception as error:
                 self._console.print(f"{self._progress.finish()}failed", markup=False)
                 logging.getLogger(__name__).error("%s failed:\n%s", name, traceback.format_exc())
                 broke_a_rule = isinstance(error, ValueError)
                 raise NodeFailedError(name, _in_few_words(error), broke_a_rule=broke_a_rule) from error
+            if launched is None:
+                self.left_out.append(name)
+                self._console.print(f"{self._progress.finish()}not run", markup=False)
+                continue
+            cached, self.output_uris[name] = launched
             seconds = time.monotonic() - started
             self._record.add(name, seconds, cached=cached, inputs=list(node.upstream_nodes))
             outcome = "cached" if cached else f"{seconds:6.1f} s"
             self._console.print(f"{self._progress.finish()}{outcome}", markup=False)
 
-    def _launch(self, pipeline, node, deployment, connection) -> tuple[bool, list[str]]:
-        """Runs a node; tells whether an earlier execution's results were used, and where its outputs are."""
+    def _launch(self, pipeline, node, deployment, connection) -> tuple[bool, list[str]] | None:
+        """Runs a node; tells whether an earlier execution's results were used, and where its outputs are.
+
+        Returns:
+            None if the node's condition does not hold.
+        """
         name = node.node_info.id
         if node.execution_options.run.perform_snapshot:
             _take_over_earlier_results(pipeline, connection)
@@ -100,6 +109,8 @@ class AnnouncingRunner(LocalDagRunner):
             executor_spec=runner_utils.extract_executor_spec(deployment, name),
             custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, name),
         ).launch()
+        if not execution.execution_id:
+            return None
         with metadata.Metadata(connection) as handle:
             [state] = handle.store.get_executions_by_id([execution.execution_id])
             events = handle.store.get_events_by_execution_ids([execution.execution_id])
@@ -121,7 +132,7 @@ def _take_over_earlier_results(pipeline, connection) -> None:
 
 def run(
     config: PipelineConfig,
-    looks: Mapping[str, SourceLook],
+    fingerprints: Mapping[str, str],
     *,
     console: Console,
     from_node: str | None = None,
@@ -132,7 +143,7 @@ def run(
 
     Args:
         config: of the run.
-        looks: at the sources, by name.
+        fingerprints: of the sources, see `create_pipeline`.
         console: for what a person sees.
         from_node: first node to run; the ones before it must have run before.
         to_node: last node to run.
@@ -157,9 +168,9 @@ def run(
             pushed=str(output / "pushed"),
             run_record=str(output / "nodes.json"),
         ),
-        fingerprints={name: look.fingerprint for name, look in looks.items()}
-        | {"pushed": identity(output / "pushed")},
+        fingerprints={**fingerprints, "pushed": identity(output / "pushed")},
         beam_pipeline_args=beam_pipeline_args(config.beam.workers),
+        all_wait=False,
         metadata_connection_config=metadata.sqlite_metadata_connection_config(str(output / "metadata.sqlite")),
     )
     names = [component.id for component in pipeline.components]
@@ -177,6 +188,8 @@ def run(
     finally:
         for logger in loggers:
             logger.removeHandler(handler)
+    if runner.left_out and _SPAN_NODE in runner.output_uris:
+        console.print(decision_in_words(runner.output_uris[_SPAN_NODE]), markup=False, soft_wrap=True)
     try:
         if _REPORT_NODE in runner.output_uris:
             publish(output, Path(runner.output_uris[_REPORT_NODE][0]), record, console)

@@ -6,12 +6,14 @@ import os
 import resource
 import secrets
 import tempfile
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from components.span_ingest.settings import SPANS_FILE
 from pipeline.runners.console import accuracy_table
 
 _IDENTITY_FILE = ".identity"
@@ -126,6 +128,16 @@ def publish(output: Path, report: Path, record: RunRecord, console: Console) -> 
     console.print(f"report: {output / 'report.html'}", markup=False, soft_wrap=True)
     if metrics["decision"] and not metrics["pushed"]:
         raise NotPushedError(metrics["decision"]["reason"])
+
+
+def decision_in_words(uris: Iterable[str]) -> str:
+    """Why SpanIngest found that there is not enough to train on, with its notes.
+
+    Args:
+        uris: of its outputs.
+    """
+    [told] = [found for uri in uris if (found := _read_json(os.path.join(uri, SPANS_FILE)))]
+    return "\n".join([*(f"note: {note}" for note in told["notes"]), told["decision"]["words"]])
 
 
 def peak_bytes() -> int:

@@ -90,6 +90,13 @@ def test_arguments_reach_the_command_line_as_they_are_written(clone):
     ) in planned
 
 
+def test_retraining_takes_what_a_run_takes(clone):
+    installed(clone)
+    planned = make(clone, "-n", "retrain", "CONFIG=c.yaml", "OUTPUT=o", "SET=retrain.store=s", "TO=Push").stdout
+    planned = " ".join(planned.split())
+    assert 'retrain --output "o" --config "c.yaml" --set "retrain.store=s" --to "Push"' in planned
+
+
 @pytest.mark.parametrize(
     ("given", "command"),
     [

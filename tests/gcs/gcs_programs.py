@@ -156,6 +156,69 @@ def push(root: str) -> dict[str, Any]:
     return {"decisions": [*decisions, pushed(better)], "after_the_break": after_the_break}
 
 
+def spans(root: str) -> dict[str, Any]:
+    """Cycles over `root`/in: a delivery, a race for the next span, a dead run's leftovers, a lost ledger, windows."""
+    import threading
+    from concurrent.futures import ThreadPoolExecutor
+
+    import span_fixtures
+    from apache_beam.io.filesystems import FileSystems
+
+    from components.span_ingest import window
+    from components.span_ingest.store import SpanStore
+
+    store, source = SpanStore(f"{root}/store"), f"{root}/in"
+
+    def deliver(*seeds: int) -> None:
+        for seed in seeds:
+            with FileSystems.create(f"{source}/{seed}.png", "application/octet-stream", "uncompressed") as file:
+                file.write(span_fixtures.png(seed))
+
+    def laid_out(name: str, tested_on: list[str]) -> dict[str, Any]:
+        parts = window.choose(store.spans(), last=None)
+        shares = window.shares(last.ledger, parts, tested_on=tested_on, seed=1)
+        window.lay_out(store, shares, f"{root}/{name}")
+        files = [found.path for found in FileSystems.match([f"{root}/{name}/*"])[0].metadata_list]
+        return {"files": len(files), "hashes": sorted(window.hashes_in(files))}
+
+    deliver(1, 2, 3)
+    first = span_fixtures.run(store, source)
+    deliver(3, 4, 5)
+    dead = store.begin(2)
+    store.write_rows(dead, [])
+    read = span_fixtures.meet_after_reading(2)
+    with ThreadPoolExecutor(2) as pool:
+        # Each with a client of its own, as two machines have.
+        rivals = [pool.submit(span_fixtures.run, SpanStore(store.folder.path), source, read) for _ in range(2)]
+        raced = [rival.result() for rival in rivals]
+    FileSystems.delete([store.uri("ledger.parquet")])
+    last = span_fixtures.run(store, source)
+    hashes = sorted(last.ledger.kept()["sha256"].to_pylist())
+    whole, filtered = laid_out("whole", []), laid_out("filtered", hashes[:1])
+    creations = threading.Barrier(8)
+
+    def create(number: int) -> bool:
+        folder = SpanStore(store.folder.path).folder
+        creations.wait()
+        return folder.create("trained/000009.json", b"%d" % number)
+
+    with ThreadPoolExecutor(8) as pool:
+        created = list(pool.map(create, range(8)))
+    return {
+        "first": first.made.counts.kept,
+        "raced": [cycle.made and [cycle.made.number, cycle.made.counts.kept] for cycle in raced],
+        "notes": list(last.notes),
+        "is_empty": last.delivery.is_empty,
+        "is_whole": whole["hashes"] == hashes,
+        "without_tested": filtered["hashes"] == hashes[1:],
+        "files": whole["files"],
+        "created": created.count(True),
+        "winner": store.folder.read("trained/000009.json").decode() == str(created.index(True)),
+        "trained": store.trained(),
+        "missing": store.folder.read("nowhere"),
+    }
+
+
 def summarise(root: str) -> None:
     """Writes what became of a run to `root`/summaries."""
     from components.run_summary.component import RunSummary_Executor

@@ -1,13 +1,17 @@
 """What the command line makes of its arguments, and how it refuses them: before anything heavy is loaded."""
 
+import subprocess
+import sys
+
 import pytest
 from click.testing import CliRunner
 
+from components.span_ingest.store import Counts, Span, SpanStore
 from pipeline import cli
 
 
-def invoke(*arguments):
-    return CliRunner().invoke(cli.main, ["run", *arguments])
+def invoke(*arguments, command="run"):
+    return CliRunner().invoke(cli.main, [command, *arguments])
 
 
 @pytest.fixture
@@ -56,6 +60,63 @@ def test_setting_given_twice_takes_the_later_and_arguments_come_before_settings(
     invoke("--output", "one", "--set", "seed=1", "--set", "seed=2", "--set", "output=two", "--from", "A", "--to", "B")
     [(config, from_node, to_node)] = called
     assert (config.seed, config.output, from_node, to_node) == (2, "two", "A", "B")
+
+
+def test_retraining_takes_what_a_run_takes(called):
+    arguments = ["--unlabeled", "u", "--labeled", "l", "--output", "o", "--set", "retrain.store=s", "--to", "Push"]
+    assert invoke(*arguments, command="retrain").exit_code == 0
+    [(config, from_node, to_node)] = called
+    assert (config.data.unlabeled, config.retrain.store, config.output) == ("u", "s", "o")
+    assert (from_node, to_node) == (None, "Push")
+
+
+def test_retraining_without_a_store_ends_with_code_2_and_the_field(called):
+    done = invoke(command="retrain")
+    assert done.exit_code == 2
+    assert "retrain.store = null: give a folder" in done.stderr
+    assert called == []
+
+
+@pytest.mark.parametrize("command", ["run", "retrain"])
+def test_nothing_new_is_said_and_ends_well_before_tensorflow_is_loaded(tmp_path, command):
+    """In a process of its own, which has loaded nothing yet."""
+    source, store = tmp_path / "source", SpanStore(str(tmp_path / "store"))
+    source.mkdir()
+    (source / "a.png").write_bytes(b"no image, and known as that")
+    state = (source / "a.png").stat()
+    row = {"path": "a.png", "size": state.st_size, "version": str(state.st_mtime_ns), "outcome": "rejected"}
+    attempt = store.begin(1)
+    rows, checksum = store.write_rows(attempt, [row | {"reason": "not_an_image", "detail": "-"}])
+    name = attempt.rpartition("/")[2]
+    assert store.commit(
+        Span(1, name, Counts(1, 0, 0, 1), (), rows, checksum, str(source), "2026-01-01T00:00:00+00:00")
+    )
+    program = (
+        "import sys; from pipeline.cli import main\n"
+        "try: main()\n"
+        "finally: assert not {'tensorflow', 'tfx'} & set(sys.modules)"
+    )
+    given = ["--unlabeled", str(source), "--labeled", str(source), "--output", str(tmp_path / "run")]
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-W",
+            "ignore",
+            "-c",
+            program,
+            command,
+            *given,
+            "--set",
+            f"retrain.store={store.folder.path}",
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == (
+        "note: there was no ledger: it was made from the files of 1 of 1 spans\nno new images: nothing to do\n"
+    )
 
 
 def test_help_names_what_make_takes():

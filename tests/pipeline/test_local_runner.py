@@ -14,10 +14,10 @@ from trainer.config import ConfigError
 @pytest.fixture
 def run(class_folders, tmp_path):
     config = load_config(None, [f"data.labeled={class_folders}", f"output={tmp_path / 'run'}"])
-    looks = preflight.inspect(config)
+    fingerprints = {name: look.fingerprint for name, look in preflight.inspect(config).items()}
 
     def run(**nodes):
-        local.run(config, looks, console=Console(file=io.StringIO()), **nodes)
+        local.run(config, fingerprints, console=Console(file=io.StringIO()), **nodes)
 
     return run
 

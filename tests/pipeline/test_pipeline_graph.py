@@ -5,6 +5,7 @@ import json
 import pytest
 from tfx.orchestration.kubeflow.v2.kubeflow_v2_dag_runner import KubeflowV2DagRunner, KubeflowV2DagRunnerConfig
 
+from pipeline import ingestion
 from pipeline import pipeline as subject
 from pipeline.config import load_config
 from pipeline.pipeline import Locations, create_pipeline
@@ -108,7 +109,8 @@ def test_fingerprint_of_a_source_is_part_of_its_node():
     ],
 )
 def test_node_that_runs_our_code_has_its_version_in_the_cache_key(monkeypatch, node, module):
-    monkeypatch.setattr(subject, "code_version", lambda name: f"<version of {name}>")
+    for wiring in (subject, ingestion):
+        monkeypatch.setattr(wiring, "code_version", lambda name: f"<version of {name}>")
     assert f"<version of {module}>" in str(nodes(build())[node].exec_properties)
 
 

@@ -36,7 +36,7 @@ class Quota:
 
 def nodes(config: PipelineConfig) -> Counter[str]:
     """How many nodes of each kind the pipeline has, the exit handler among them."""
-    publish = 4 if config.vertex.enters else 3
+    publish = 3 + bool(config.vertex.enters) + bool(config.retrain.store)
     return Counter(
         ingest=2, check=9, transform=3, pretrain=1, classify=2 * len(config.fractions), evaluate=2, publish=publish
     )

@@ -41,7 +41,8 @@ def places(config: PipelineConfig, table: Catalog) -> Iterator[Finding]:
             "null: the run gets Compute Engine's default account, which may do far more than it needs, or nothing; "
             "infra/terraform makes one of its own",
         )
-    paths = {"vertex.pipeline_root": vertex.pipeline_root} if vertex.pipeline_root else {}
+    paths = {"vertex.pipeline_root": vertex.pipeline_root, "retrain.store": config.retrain.store}
+    paths = {field: path for field, path in paths.items() if path}
     for field, path in {**paths, **roles.sources(config)}.items():
         if path.startswith("gs://"):
             yield ok(field, f"{path}: on Cloud Storage")

@@ -44,6 +44,7 @@ def grants(config: PipelineConfig) -> Iterator[Grant]:
     vertex = config.vertex
     images = sorted({bucket_of(path) for path in sources(config).values() if path.startswith("gs://")})
     root = bucket_of(vertex.pipeline_root or "")
+    store = config.retrain.store and bucket_of(config.retrain.store)
     on_dataflow = config.beam.runner == "dataflow"
     worker = config.beam.dataflow.service_account or vertex.service_account
     if vertex.service_account:
@@ -52,6 +53,8 @@ def grants(config: PipelineConfig) -> Iterator[Grant]:
         yield Grant(account, _ACT_AS, account, "Pretrain's CustomJob runs as the account of its node")
         yield Grant(account, WRITE, root, "artifacts, checkpoints and pushed models")
         yield Grant(account, _LOOK, root, "Vertex AI's client looks at the bucket itself")
+        if store and store != root:
+            yield Grant(account, WRITE, store, "spans and their ledger")
         for bucket in images:
             yield Grant(account, _READ, bucket, "ingestion lists and reads the images")
         if on_dataflow:
@@ -64,5 +67,7 @@ def grants(config: PipelineConfig) -> Iterator[Grant]:
         yield Grant(worker, _PULL, image.rpartition("/")[0], "a worker pulls its image as itself")
         if worker != vertex.service_account:
             yield Grant(worker, WRITE, root, "shards and temporary files")
+            if store and store != root:
+                yield Grant(worker, WRITE, store, "shards of spans")
             for bucket in images:
                 yield Grant(worker, _READ, bucket, "ingestion reads the images")

@@ -110,7 +110,7 @@ def test_changed_file_is_read_again_and_its_old_image_stays(source, store):
     write_files(source, {"a.png": png(3) + b"."})
     changed = run(store, source)
     assert changed.delivery.changed == ("a.png",) and changed.made.counts == Counts(1, 1, 0, 0)
-    assert "1 file changed since they were ingested, and are read again, such as a.png" in changed.notes
+    assert "1 files changed since they were ingested, and are read again, such as a.png" in changed.notes
     assert [len(span) for span in fixtures.hashes(store)] == [2, 1]
 
 

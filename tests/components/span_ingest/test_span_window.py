@@ -68,6 +68,13 @@ def test_shares_are_about_as_stated_and_another_seed_draws_others():
     assert drawn[0] < {n for n in range(10_000) if window.is_sampled(f"{n}", 0.5, seed=1)}
 
 
+def test_window_of_nothing_is_one_file_without_records(store, tmp_path):
+    window.lay_out(store, [], str(tmp_path / "out"))
+    assert [(path.name, path.read_bytes()) for path in (tmp_path / "out").iterdir()] == [
+        ("data_tfrecord-00000-of-00001", b"")
+    ]
+
+
 @pytest.mark.parametrize("half_life_spans", [None, 1.0])
 def test_same_window_is_the_same_bytes(store, ledger, tmp_path, half_life_spans):
     for name in ("one", "two"):

@@ -1,0 +1,55 @@
+"""The part of the graph that decides whether to go on, with one node in the place of all that it decides about."""
+
+import json
+import os
+from pathlib import Path
+
+from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
+from tfx.dsl.component.experimental.decorators import component
+from tfx.dsl.components.base.base_node import BaseNode
+from tfx.types.standard_artifacts import Examples
+
+from components.artifacts import PipelineReport
+from components.image_example_gen.examples import Example, read_records
+from pipeline import ingestion
+from pipeline.config import PipelineConfig
+
+COUNTED = "counted.json"
+
+
+@component
+def Count(
+    examples: InputArtifact[Examples],
+    new_examples: InputArtifact[Examples],
+    report: OutputArtifact[PipelineReport],
+    broken_by: Parameter[str] = "",
+) -> None:
+    """Counts the images of window and new spans, as training would see them; fails while a file is there."""
+    if os.path.exists(broken_by):
+        raise RuntimeError("the training died")
+    Path(report.uri).mkdir(parents=True, exist_ok=True)
+    counted = {"window": _keys(examples), "new": _keys(new_examples)}
+    Path(report.uri, COUNTED).write_text(json.dumps(counted))
+
+
+def _keys(examples: Examples) -> list[str]:
+    keys = []
+    for path in Path(examples.uri, "Split-train").iterdir():
+        with path.open("rb") as file:
+            for record in read_records(file, max_record_bytes=2**30):
+                keys.append(Example.FromString(record).features.feature["key"].bytes_list.value[0].decode())
+    return sorted(keys)
+
+
+def nodes(
+    config: PipelineConfig, images: BaseNode, *, fingerprints: dict[str, str] | None = None, broken_by: str = ""
+) -> list[BaseNode]:
+    """Source and test images → SpanIngest → (under its condition) Count → SpanTrained."""
+    fingerprint = (fingerprints or {}).get("spans", "")
+    spans = ingestion.new_images(config, fingerprint, images)
+    with ingestion.there_is_enough(spans):
+        count = Count(
+            examples=spans.outputs["examples"], new_examples=spans.outputs["new_examples"], broken_by=broken_by
+        )
+        trained = ingestion.span_trained(config, fingerprint, spans, count, [])
+    return [images, spans, count, trained]

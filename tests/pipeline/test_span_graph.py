@@ -1,0 +1,105 @@
+"""The graph over a source that grows: what waits for new images, on both runners."""
+
+import json
+
+import pytest
+
+from pipeline.config import load_config
+from pipeline.pipeline import Locations, create_pipeline
+from pipeline.runners import kubeflow
+from pipeline.runners.vertex_preflight import needs, roles
+from trainer.config import ConfigError
+
+_STORE = "retrain.store=gs://my-bucket/spans"
+_CLOUD = (
+    "vertex.project=my-project",
+    "vertex.pipeline_root=gs://my-bucket/runs",
+    "vertex.image=registry/simclr:v1",
+    "vertex.service_account=runner@my-project.iam.gserviceaccount.com",
+    "data.unlabeled=gs://my-bucket/u",
+    "data.labeled=gs://my-bucket/l",
+    "fractions=[0.1]",
+)
+_NEVER_WAIT = {"ImageExampleGen-labeled", "SpanIngest"}
+_NEED_ONLY_LABELS = {
+    *(f"{kind}-labeled" for kind in ("StatisticsGen", "SchemaGen", "ExampleValidator", "AnomalyGate", "Transform")),
+    "LabelFractionSplit",
+    "Supervised-10pct",
+}
+
+
+def build(*overrides: str, **arguments):
+    locations = Locations(artifacts="a", checkpoints="c", pushed="p")
+    pipeline = create_pipeline(load_config(None, [*_CLOUD, *overrides]), locations, **arguments)
+    return {node.id: node for node in pipeline.components}
+
+
+@pytest.fixture(scope="module")
+def tasks(tmp_path_factory):
+    config = load_config(None, [*_CLOUD, _STORE])
+    everything = dict.fromkeys(("unlabeled", "labeled", "pushed", "spans"), "known")
+    compiled = kubeflow.compile_pipeline(config, tmp_path_factory.mktemp("build"), fingerprints=everything)
+    return dict(kubeflow.tasks(json.loads(compiled.job.read_text())["pipelineSpec"]))
+
+
+def test_store_puts_span_ingest_in_the_place_of_the_ingestion_of_unlabeled_images():
+    without, with_store = set(build()), set(build(_STORE))
+    assert without - with_store == {"ImageExampleGen-unlabeled"}
+    assert with_store - without == {"SpanIngest", "SpanTrained"}
+
+
+def test_span_ingest_knows_source_settings_and_the_test_images():
+    node = build(_STORE, "retrain.window_spans=4", "pretrain.batch_size=16", fingerprints={"spans": "abc"})[
+        "SpanIngest"
+    ]
+    assert node.inputs["exclude"].producer_component_id == "ImageExampleGen-labeled"
+    given = node.exec_properties
+    assert (given["source"], given["min_window_images"], given["fingerprint"]) == ("gs://my-bucket/u", 16, "abc")
+    settings = json.loads(given["settings"])
+    assert (settings["store"], settings["window_spans"]) == ("gs://my-bucket/spans", 4)
+
+
+def test_pretraining_and_report_read_what_span_ingest_gives():
+    nodes = build(_STORE)
+    assert nodes["StatisticsGen-unlabeled"].inputs["examples"].producer_component_id == "SpanIngest"
+    assert nodes["Transform-unlabeled"].inputs["examples"].producer_component_id == "SpanIngest"
+    assert nodes["Report"].inputs["unlabeled_summary"].producer_component_id == "SpanIngest"
+
+
+def test_window_is_noted_as_trained_on_after_all_else():
+    nodes = build(_STORE)
+    assert {node.id for node in nodes["SpanTrained"].upstream_nodes} >= {"Report", "SpanIngest"}
+    assert nodes["SpanTrained"].downstream_nodes == set()
+    assert list(nodes)[-1] == "SpanTrained"
+
+
+def test_compiled_all_that_comes_after_ingestion_waits_for_new_images(tasks):
+    waiting = {name for name, task in tasks.items() if "proceed'] == 1.0" in str(task.get("triggerPolicy", ""))}
+    assert waiting == set(tasks) - _NEVER_WAIT - {"RunSummary"}
+    assert waiting > _NEED_ONLY_LABELS
+
+
+def test_where_cached_nodes_cost_nothing_those_of_labelled_images_do_not_wait():
+    """Under a condition a new span would be an input to their cache keys, and they would run again for it."""
+    nodes = build(_STORE, all_wait=False)
+    for name in _NEED_ONLY_LABELS:
+        assert "SpanIngest" not in {node.id for node in nodes[name].upstream_nodes}, name
+    for name in set(nodes) - _NEVER_WAIT - _NEED_ONLY_LABELS:
+        assert "SpanIngest" in {node.id for node in nodes[name].upstream_nodes}, name
+
+
+def test_compiled_what_looks_at_the_store_is_never_answered_from_the_cache(tasks):
+    uncached = {name for name, task in tasks.items() if "cachingOptions" not in task}
+    assert uncached == {"SpanIngest", "SpanTrained", "RunSummary"}
+
+
+def test_store_on_this_disk_is_refused_for_the_cloud(tmp_path):
+    with pytest.raises(ConfigError, match=r"retrain\.store = 'spans': must be on gs://"):
+        kubeflow.compile_pipeline(load_config(None, [*_CLOUD, "retrain.store=spans"]), tmp_path / "build")
+
+
+def test_preflight_counts_the_further_node_and_the_right_to_write_spans():
+    plain, with_store = (load_config(None, [*_CLOUD, *more]) for more in ((), ("retrain.store=gs://other/spans",)))
+    assert needs.nodes(with_store) - needs.nodes(plain) == {"publish": 1}
+    writes = [grant.place for grant in roles.grants(with_store) if grant.role == roles.WRITE]
+    assert writes == ["gs://my-bucket", "gs://other"]
