@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from components.drift.settings import DriftConfig
 from components.span_ingest.settings import RetrainConfig
 from components.training.settings import WarmStartConfig
 from pipeline.cloud import DataflowConfig, VertexConfig
@@ -116,6 +117,7 @@ class PipelineConfig(StagesConfig):
     warm_start: WarmStartConfig = WarmStartConfig()
     gate: GateConfig = GateConfig()
     retrain: RetrainConfig = RetrainConfig()
+    drift: DriftConfig = DriftConfig()
     beam: BeamConfig = BeamConfig()
     vertex: VertexConfig = VertexConfig()
     output: str = Field("runs/local", description="folder of everything that a run leaves")

@@ -15,6 +15,7 @@ from tfx.proto import trainer_pb2
 from tfx.types import BaseChannel
 
 from components.anomaly_gate.component import AnomalyGate
+from components.drift.component import Drift
 from components.image_example_gen.component import ImageExampleGen
 from components.label_fraction_split.component import LabelFractionSplit
 from components.label_fraction_split.selection import fraction_split_name
@@ -146,6 +147,9 @@ def _nodes(
     # A split that does not wait for new images cannot wait for the gate, which does; Pretrain and so Push always do.
     for trains in (split, pretrain) if all_wait or not config.retrain.store else (pretrain,):
         trains.add_upstream_node(leakage)
+    drift = [_drift(config, locations, unlabeled_images, labeled_images)] if config.retrain.store else []
+    for compares in drift:
+        pretrain.add_upstream_node(compares)
     linear_eval = LinearEval(
         model=pretrain.outputs["model"],
         transform_graph=graph,
@@ -190,6 +194,7 @@ def _nodes(
         blessing=evaluator.outputs["blessing"],
         pushed_model=push.outputs["pushed_model"],
         leakage=leakage.outputs["leakage"],
+        drift=drift[0].outputs["drift"] if drift else None,
         configuration=dump(config),
         run_record=locations.run_record,
         code_version=code_version("components.report.executor"),
@@ -208,6 +213,7 @@ def _nodes(
         *labeled.nodes,
         *unlabeled.nodes,
         leakage,
+        *drift,
         split,
         pretrain,
         linear_eval,
@@ -259,6 +265,20 @@ def _prepare(name: str, config: PipelineConfig, images: ImageExampleGen | SpanIn
     ).with_id(f"Transform-{name}")
     transform.add_upstream_node(gate)
     return _Prepared(images, transform, (statistics, schema, validator, gate, transform))
+
+
+def _drift(
+    config: PipelineConfig, locations: Locations, unlabeled_images: SpanIngest, labeled_images: ImageExampleGen
+) -> Drift:
+    return Drift(
+        new=unlabeled_images.outputs["new_examples"],
+        window=unlabeled_images.outputs["examples"],
+        labeled=labeled_images.outputs["examples"],
+        pushed=locations.pushed,
+        config=config.drift.model_dump_json(),
+        seed=config.seed,
+        code_version=code_version("components.drift.executor"),
+    )
 
 
 def _pretrain(

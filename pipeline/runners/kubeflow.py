@@ -51,6 +51,7 @@ _KINDS = {
     "Supervised": "classify",
     "LinearEval": "evaluate",
     "Evaluator": "evaluate",
+    "Drift": "evaluate",
     "Push": "publish",
     "Report": "publish",
     "SpanTrained": "publish",
@@ -65,6 +66,7 @@ _LOOKS_AT = {
     # Of these a compilation is told nothing: when the compiled job runs, other files are there.
     "SpanIngest": "the source as it is then",
     "SpanTrained": "the store as it is then",
+    "Drift": "pushed",
     "Push": "pushed",
     "VertexPusher": "registry",
 }

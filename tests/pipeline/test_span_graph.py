@@ -45,7 +45,7 @@ def tasks(tmp_path_factory):
 def test_store_puts_span_ingest_in_the_place_of_the_ingestion_of_unlabeled_images():
     without, with_store = set(build()), set(build(_STORE))
     assert without - with_store == {"ImageExampleGen-unlabeled"}
-    assert with_store - without == {"SpanIngest", "SpanTrained"}
+    assert with_store - without == {"SpanIngest", "Drift", "SpanTrained"}
 
 
 def test_span_ingest_knows_source_settings_and_the_test_images():
@@ -64,6 +64,19 @@ def test_pretraining_and_report_read_what_span_ingest_gives():
     assert nodes["StatisticsGen-unlabeled"].inputs["examples"].producer_component_id == "SpanIngest"
     assert nodes["Transform-unlabeled"].inputs["examples"].producer_component_id == "SpanIngest"
     assert nodes["Report"].inputs["unlabeled_summary"].producer_component_id == "SpanIngest"
+
+
+def test_new_images_are_compared_with_the_window_before_anything_is_pretrained():
+    nodes = build(_STORE)
+    drift = nodes["Drift"]
+    assert {name: (channel.producer_component_id, channel.output_key) for name, channel in drift.inputs.items()} == {
+        "new": ("SpanIngest", "new_examples"),
+        "window": ("SpanIngest", "examples"),
+        "labeled": ("ImageExampleGen-labeled", "examples"),
+    }
+    assert drift.exec_properties["pushed"] == "p"
+    assert drift in nodes["Pretrain"].upstream_nodes
+    assert nodes["Report"].inputs["drift"].producer_component_id == "Drift"
 
 
 def test_window_is_noted_as_trained_on_after_all_else():
@@ -100,6 +113,6 @@ def test_store_on_this_disk_is_refused_for_the_cloud(tmp_path):
 
 def test_preflight_counts_the_further_node_and_the_right_to_write_spans():
     plain, with_store = (load_config(None, [*_CLOUD, *more]) for more in ((), ("retrain.store=gs://other/spans",)))
-    assert needs.nodes(with_store) - needs.nodes(plain) == {"publish": 1}
+    assert needs.nodes(with_store) - needs.nodes(plain) == {"publish": 1, "evaluate": 1}
     writes = [grant.place for grant in roles.grants(with_store) if grant.role == roles.WRITE]
     assert writes == ["gs://my-bucket", "gs://other"]

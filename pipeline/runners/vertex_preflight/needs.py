@@ -36,9 +36,15 @@ class Quota:
 
 def nodes(config: PipelineConfig) -> Counter[str]:
     """How many nodes of each kind the pipeline has, the exit handler among them."""
-    publish = 3 + bool(config.vertex.enters) + bool(config.retrain.store)
+    grows = bool(config.retrain.store)  # then there are Drift and SpanTrained, too
     return Counter(
-        ingest=2, check=9, transform=3, pretrain=1, classify=2 * len(config.fractions), evaluate=2, publish=publish
+        ingest=2,
+        check=9,
+        transform=3,
+        pretrain=1,
+        classify=2 * len(config.fractions),
+        evaluate=2 + grows,
+        publish=3 + bool(config.vertex.enters) + grows,
     )
 
 
@@ -46,7 +52,7 @@ def phases(config: PipelineConfig) -> tuple[Counter[str], ...]:
     """Nodes that can run at once: while images are prepared, during pretraining (the second), and after it."""
     fractions = len(config.fractions)
     return (
-        Counter(ingest=1, check=1, transform=1, classify=fractions),
+        Counter(ingest=1, check=1, transform=1, classify=fractions, evaluate=int(bool(config.retrain.store))),
         Counter(pretrain=1, classify=fractions),
         Counter(classify=2 * fractions, evaluate=2),
     )
