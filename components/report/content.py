@@ -180,6 +180,38 @@ class Node:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SpanCounts:
+    """A span of the window: what became of its delivery, and how many of its images were pretrained on."""
+
+    span: int
+    made: str
+    read: int
+    kept: int
+    duplicate: int
+    rejected: int
+    images: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spans:
+    """The window of a source that grows, and what was noticed when it was laid out.
+
+    Attributes:
+      window: its spans, the oldest first.
+      decision: why it was trained on, in words.
+      notes: of files that changed, vanished and the like.
+      n_near: new images whose perceptual hash is near to that of an earlier one; None: they were not looked for.
+      near: some of them, each with the earlier one.
+    """
+
+    window: tuple[SpanCounts, ...]
+    decision: str
+    notes: tuple[str, ...]
+    n_near: int | None
+    near: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class ArtifactReference:
     """An artifact the report was made from."""
 
@@ -237,6 +269,7 @@ class ReportContent:
 
     ingest: tuple[SourceCounts, ...]
     rejects: tuple[Reject, ...]
+    spans: Spans | None
     channels: Channels
     labels: LabelCounts
     rows: tuple[Row, ...]

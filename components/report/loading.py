@@ -1,6 +1,7 @@
 """Reads artifact directories, local or gs://, into the report's content."""
 
 import csv
+import dataclasses
 import io
 import json
 import platform
@@ -15,6 +16,7 @@ from tfx.dsl.io import fileio
 from components.report import content
 from components.report.drift import load_drift
 from components.report.evaluation import load_class_accuracies
+from components.span_ingest.settings import SPANS_FILE
 
 PACKAGES = ("tensorflow", "tf-keras", "tfx", "apache-beam", "ml-metadata", "scikit-learn", "numpy", "plotly")
 
@@ -58,6 +60,7 @@ def load_content(sources: Sources) -> content.ReportContent:
     return content.ReportContent(
         ingest=tuple(counts for uri in sources.ingest_summaries for counts in _load_ingest(uri)),
         rejects=tuple(reject for uri in sources.ingest_summaries for reject in _load_rejects(uri)),
+        spans=next((spans for uri in sources.ingest_summaries if (spans := _load_spans(uri))), None),
         channels=_load_channels(sources.pretrain_run),
         labels=_load_labels(sources.label_fractions),
         rows=probe_rows + tuple(run.row for run in runs),
@@ -157,6 +160,21 @@ def _load_rejects(uri: str) -> list[content.Reject]:
     fields = ("source", "uri", "reason", "detail")
     records = [json.loads(line) for line in _text(uri, "rejects.jsonl").splitlines() if line.strip()]
     return [content.Reject(**{name: str(record.get(name, "")) for name in fields}) for record in records]
+
+
+def _load_spans(uri: str) -> content.Spans | None:
+    if not fileio.exists(_join(uri, SPANS_FILE)):
+        return None
+    told = _json(uri, SPANS_FILE)
+    counted = [field.name for field in dataclasses.fields(content.SpanCounts)]
+    near = told["near_duplicates"]
+    return content.Spans(
+        window=tuple(content.SpanCounts(**{name: span[name] for name in counted}) for span in told["window"]),
+        decision=told["decision"]["words"],
+        notes=tuple(told["notes"]),
+        n_near=None if near is None else int(near["found"]),
+        near=() if near is None else tuple((new["file"], earlier["file"]) for new, earlier in near["examples"]),
+    )
 
 
 def _load_channels(uri: str) -> content.Channels:

@@ -92,9 +92,10 @@ def run(
     except TaskFailedError as error:
         broke_a_rule = _RULE_BROKEN.search(str(error)) is not None
         raise results.NodeFailedError(error.node, str(error), broke_a_rule=broke_a_rule, log=error.log) from error
-    if outcome.results[_REPORT_NODE].state is State.NOT_TRIGGERED:
+    if _SPAN_NODE in outcome.results:
         made = outcome.results[_SPAN_NODE].made.artifacts.values()
         console.print(results.decision_in_words(one["uri"] for one in made), markup=False, soft_wrap=True)
+    if outcome.results[_REPORT_NODE].state is State.NOT_TRIGGERED:
         return
     report = outcome.results[_REPORT_NODE].made.artifacts[_REPORT_KEY]["uri"]
     try:

@@ -188,7 +188,7 @@ def run(
     finally:
         for logger in loggers:
             logger.removeHandler(handler)
-    if runner.left_out and _SPAN_NODE in runner.output_uris:
+    if _SPAN_NODE in runner.output_uris:
         console.print(decision_in_words(runner.output_uris[_SPAN_NODE]), markup=False, soft_wrap=True)
     try:
         if _REPORT_NODE in runner.output_uris:

@@ -131,7 +131,7 @@ def publish(output: Path, report: Path, record: RunRecord, console: Console) -> 
 
 
 def decision_in_words(uris: Iterable[str]) -> str:
-    """Why SpanIngest found that there is not enough to train on, with its notes.
+    """What SpanIngest noticed, and whether it found enough to train on.
 
     Args:
         uris: of its outputs.

@@ -77,8 +77,7 @@ def test_retraining_without_a_store_ends_with_code_2_and_the_field(called):
     assert called == []
 
 
-@pytest.mark.parametrize("command", ["run", "retrain"])
-def test_nothing_new_is_said_and_ends_well_before_tensorflow_is_loaded(tmp_path, command):
+def test_nothing_new_is_said_and_ends_well_before_tensorflow_is_loaded(tmp_path):
     """In a process of its own, which has loaded nothing yet."""
     source, store = tmp_path / "source", SpanStore(str(tmp_path / "store"))
     source.mkdir()
@@ -97,18 +96,9 @@ def test_nothing_new_is_said_and_ends_well_before_tensorflow_is_loaded(tmp_path,
         "finally: assert not {'tensorflow', 'tfx'} & set(sys.modules)"
     )
     given = ["--unlabeled", str(source), "--labeled", str(source), "--output", str(tmp_path / "run")]
+    given += ["--set", f"retrain.store={store.folder.path}"]
     done = subprocess.run(
-        [
-            sys.executable,
-            "-W",
-            "ignore",
-            "-c",
-            program,
-            command,
-            *given,
-            "--set",
-            f"retrain.store={store.folder.path}",
-        ],
+        [sys.executable, "-W", "ignore", "-c", program, "retrain", *given],
         capture_output=True,
         text=True,
         check=False,

@@ -76,14 +76,12 @@ def assert_left_out(results: dict[str, Result]) -> None:
     assert "no new images: nothing to do" in decision_in_words(one["uri"] for one in made)
 
 
-def test_nothing_new_ends_well_and_leaves_out_all_that_waits(weeks):
+@pytest.mark.slow
+def test_new_images_go_on_to_what_waits_for_them_and_nothing_new_ends_well_without_it(weeks, sample_pngs):
+    """Each container takes seconds to import TFX."""
     assert_left_out(weeks.rehearse())
     assert weeks.store.spans() == [] and weeks.store.trained() == 0
 
-
-@pytest.mark.slow
-def test_new_images_go_on_to_what_waits_for_them_and_copies_of_them_do_not(weeks, sample_pngs):
-    """Each container takes seconds to import TFX."""
     cats = sample_pngs["cat"]
     weeks.deliver({f"{number}.png": cats[number] for number in (20, 21, 22)})
     first = weeks.rehearse()
@@ -91,6 +89,7 @@ def test_new_images_go_on_to_what_waits_for_them_and_copies_of_them_do_not(weeks
     counted = json.loads(Path(first["Count"].made.artifacts["report"]["uri"], span_graph.COUNTED).read_text())
     assert len(counted["window"]) == len(counted["new"]) == 3
     assert weeks.store.trained() == 1
+
     weeks.deliver({"copy.png": cats[20]})
     assert_left_out(weeks.rehearse())
     assert [(span.number, span.counts.kept) for span in weeks.store.spans()] == [(1, 3), (2, 0)]

@@ -174,6 +174,28 @@ def _write_ingest(
     return str(directory)
 
 
+def write_spans(sources: Sources, *, file_name: str = "new.png") -> None:
+    """Adds what SpanIngest writes beside the summary of the unlabeled images: two spans."""
+    made = {"made": "2026-01-31T03:00:00+00:00"}
+    counts = ("read", "kept", "duplicate", "rejected", "images")
+    window = [
+        {"span": span, **made, **dict(zip(counts, given, strict=True)), "share": 1.0}
+        for span, given in ((1, (12, 9, 2, 1, 9)), (2, (3, 1, 2, 0, 1)))
+    ]
+    told = {
+        "decision": {"proceed": True, "new_images": 1, "words": "1 new images, 10 in the window"},
+        "notes": [f"2 files were ingested once and are there no more; their images stay, such as {file_name}"],
+        "window": window,
+        "near_duplicates": {
+            "max_bits": 3,
+            "compared": 1,
+            "found": 1,
+            "examples": [[{"span": 2, "file": file_name}, {"span": 1, "file": "week1.tar!old.png"}]],
+        },
+    }
+    _write_json(Path(sources.ingest_summaries[0]), "spans.json", told)
+
+
 def _write_pretraining(directory: Path, images: np.ndarray, random: np.random.Generator) -> str:
     steps = 1600
     progress = np.arange(steps) / steps

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from report_artifacts import CLASSES, write_decision, write_sources
+from report_artifacts import CLASSES, write_decision, write_sources, write_spans
 
 from components.report.loading import load_content
 
@@ -43,6 +43,15 @@ def test_empty_cell_of_a_history_is_not_a_number(sources):
 
     assert history["loss"].tolist() == [2.0]
     assert np.isnan(history["contrastive_accuracy"]).all()
+
+
+def test_spans_of_a_source_that_grows_are_told(sources):
+    assert load_content(sources).spans is None
+    write_spans(sources)
+    spans = load_content(sources).spans
+    assert [(counts.span, counts.read, counts.images) for counts in spans.window] == [(1, 12, 9), (2, 3, 1)]
+    assert spans.decision == "1 new images, 10 in the window"
+    assert (spans.n_near, spans.near) == (1, (("new.png", "week1.tar!old.png"),))
 
 
 @pytest.mark.parametrize("blessed", [True, False])

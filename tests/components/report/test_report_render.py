@@ -4,7 +4,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from report_artifacts import CLASSES, write_sources
+from report_artifacts import CLASSES, write_sources, write_spans
 
 from components.report import graph, sentences
 from components.report.content import Node
@@ -70,6 +70,22 @@ def test_page_tells_the_match_with_the_champion_and_that_the_test_set_changed(co
     assert "+2.2 (−0.6 to +5.0)" in text
     assert "the candidate 112 times, the champion 90 times" in text
     assert "another than when the champion was pushed" in text
+
+
+def test_page_tells_of_the_spans_where_the_source_grows(content, tmp_path):
+    assert "Window of spans" not in _Page(render(content)).text
+    sources = write_sources(tmp_path, n_test=30)
+    write_spans(sources, file_name=ATTACK)
+    page = render(load_content(sources))
+    text = _Page(page).text
+    for words in (
+        "Window of spans",
+        "1 new images, 10 in the window.",
+        f"2 files were ingested once and are there no more; their images stay, such as {ATTACK}",
+        f"1 of the new images look almost like an earlier one: {ATTACK} like week1.tar!old.png. They stay.",
+    ):
+        assert words in text
+    assert ATTACK not in page
 
 
 def test_page_names_no_other_host(content):
