@@ -144,6 +144,8 @@ def test_images_of_the_test_split_never_come_to_training(weeks, class_folders, s
     summary = next(weeks.output.glob("artifacts/ImageExampleGen-labeled/summary/*/summary.json"))
     held_out = json.loads(summary.read_text())["labeled"]["splits"]["test"]
     assert held_out > 0 and in_window == new == 49 - held_out
+    [span] = weeks.store.spans()
+    assert (span.counts.kept, span.counts.duplicate) == (49 - held_out, held_out)
     summary = json.loads(next(weeks.output.glob("artifacts/SpanIngest/summary/*/summary.json")).read_text())
     assert summary["unlabeled"]["duplicate_of_excluded"] == summary["unlabeled"]["duplicate"] == held_out
     assert summary["unlabeled"]["read"] == 49

@@ -1,6 +1,7 @@
 """The graph over a source that grows: what waits for new images, on both runners."""
 
 import json
+import re
 
 import pytest
 
@@ -90,6 +91,17 @@ def test_compiled_all_that_comes_after_ingestion_waits_for_new_images(tasks):
     waiting = {name for name, task in tasks.items() if "proceed'] == 1.0" in str(task.get("triggerPolicy", ""))}
     assert waiting == set(tasks) - _NEVER_WAIT - {"RunSummary"}
     assert waiting > _NEED_ONLY_LABELS
+
+
+def test_compiled_condition_is_on_an_artifact_that_the_first_of_those_that_wait_does_not_read(tasks):
+    """If it did, TFX would compile an input that there isn't; which one is the first, their names decide."""
+    looked_at = {
+        name: re.findall(r"artifacts\['(.*?)'\]", task["triggerPolicy"]["condition"])
+        for name, task in tasks.items()
+        if "condition" in task.get("triggerPolicy", {})
+    }
+    assert looked_at.pop("Report") == ["unlabeled_summary"]
+    assert set(map(tuple, looked_at.values())) == {("_SpanIngest.summary",)}
 
 
 def test_where_cached_nodes_cost_nothing_those_of_labelled_images_do_not_wait():
