@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,7 @@ _IMPORTED_IN = os.getpid()
 def processes():
     """Processes that have imported everything, and nothing of this one's threads."""
     context = multiprocessing.get_context("forkserver")
+    forkserver._forkserver._stop()  # there is one in a process, and other tests' has imported other modules
     context.set_forkserver_preload([__name__])
     with pytest.MonkeyPatch.context() as patched:
         # The server takes this one's path from nowhere else, and would import everything in each process.
@@ -35,7 +37,8 @@ def processes():
         first.start()
         first.join(_TIMEOUT_S)
         assert first.exitcode == 0
-    return context
+    yield context
+    forkserver._forkserver._stop()
 
 
 def _is_ready() -> None:
