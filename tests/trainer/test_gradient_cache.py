@@ -238,6 +238,7 @@ def test_memory_of_a_step_grows_with_the_chunk_and_not_with_the_batch():
     )
     assert process.returncode == 0, process.stderr
     mib = json.loads(process.stdout)
-    # Eight times the batch: what grows with it is its images, z and the loss on it, not the activations.
-    assert mib["cached 512"] < 1.2 * mib["cached 64"], mib
+    # Eight times the batch: what grows with it is its images, z and the loss on it, not the activations, which would
+    # make it five times. By a fifth the peaks differ from one machine to another, as threads hold tensors at once.
+    assert mib["cached 512"] < 2 * mib["cached 64"], mib
     assert mib["cached 512"] < 0.4 * mib["full 512"], mib
