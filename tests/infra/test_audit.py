@@ -4,55 +4,41 @@ import json
 import re
 import socket
 import subprocess
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import loopback
 import pytest
 
 ROOT = Path(__file__).parents[2]
 ADVISORY = "GHSA-0000-0000-0000"
 
 
-class Database(BaseHTTPRequestHandler):
+class Database:
     """OSV's API: who is vulnerable, and what of."""
 
-    vulnerable = frozenset()
-    asked = ()
+    def __init__(self):
+        self.vulnerable, self.asked = frozenset(), {}
 
-    def do_POST(self):
-        queries = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["queries"]
-        type(self).asked = {query["package"]["name"]: query["version"] for query in queries}
-        found = {"vulns": [{"id": ADVISORY, "modified": "2026-01-01T00:00:00Z"}]}
-        self.answer({"results": [found if query["package"]["name"] in self.vulnerable else {} for query in queries]})
+    def answer(self, call):
+        if call.method == "GET":
+            return 200, self.known(
+                summary="a planted one",
+                affected=[{"package": {"name": name, "ecosystem": "PyPI"}} for name in self.vulnerable],
+            )
+        queries = json.loads(call.body)["queries"]
+        self.asked = {query["package"]["name"]: query["version"] for query in queries}
+        found = {"vulns": [self.known()]}
+        return 200, {"results": [found if query["package"]["name"] in self.vulnerable else {} for query in queries]}
 
-    def do_GET(self):
-        affected = [{"package": {"name": name, "ecosystem": "PyPI"}} for name in self.vulnerable]
-        self.answer(
-            {"id": ADVISORY, "modified": "2026-01-01T00:00:00Z", "summary": "a planted one", "affected": affected}
-        )
-
-    def answer(self, value):
-        content = json.dumps(value).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, *_):
-        pass
+    def known(self, **more):
+        return {"id": ADVISORY, "modified": "2026-01-01T00:00:00Z", **more}
 
 
 @pytest.fixture
 def database():
-    handler = type("Handler", (Database,), {})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield handler, f"http://127.0.0.1:{server.server_address[1]}/"
-        server.shutdown()
-        thread.join()
+    database = Database()
+    with loopback.serving(database.answer) as url:
+        yield database, f"{url}/"
 
 
 def audit(url):
@@ -62,23 +48,23 @@ def audit(url):
 
 
 def test_vulnerable_package_is_reported_and_fails(database):
-    handler, url = database
-    handler.vulnerable = {"jinja2"}
+    known, url = database
+    known.vulnerable = {"jinja2"}
     done = audit(url)
     assert done.returncode != 0
     assert "jinja2 3.1.6" in done.stdout and f"{ADVISORY}: a planted one" in done.stdout
 
 
 def test_all_that_is_locked_is_asked_for_and_written_down_with_its_hash(database):
-    handler, url = database
+    known, url = database
     done = audit(url)
     assert done.returncode == 0 and "no known vulnerabilities" in done.stdout + done.stderr
-    assert {"tfx", "tensorflow", "gunicorn", "pytest"} <= handler.asked.keys()
+    assert {"tfx", "tensorflow", "gunicorn", "pytest"} <= known.asked.keys()
     bill = json.loads((ROOT / "sbom.cdx.json").read_text())
     assert bill["bomFormat"] == "CycloneDX"
     parts = {part["name"]: part for part in bill["components"]}
-    assert handler.asked.items() <= {name: part["version"] for name, part in parts.items()}.items()
-    for name in handler.asked:
+    assert known.asked.items() <= {name: part["version"] for name, part in parts.items()}.items()
+    for name in known.asked:
         assert any(reference.get("hashes") for reference in parts[name]["externalReferences"]), name
 
 

@@ -4,12 +4,12 @@ It proves what is asked and how answers are taken; it does not prove that Google
 """
 
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import unquote
+
+import loopback
 
 from pipeline.runners.vertex_preflight.rest import Endpoints
 
@@ -32,7 +32,7 @@ class FakeGoogle:
         limits: of quotas in every region; others are unlimited.
         resources: of Compute Engine and Cloud KMS, by path.
         refusals: code and message of the next answers to URLs with this part.
-        calls: method, URL and Authorization of each call.
+        calls: method, path and Authorization of each call.
     """
 
     def __init__(self, url: str) -> None:
@@ -99,35 +99,13 @@ class FakeGoogle:
 def serving() -> Iterator[FakeGoogle]:
     """The fake, answering on a port of its own."""
 
-    class Handler(BaseHTTPRequestHandler):
-        def _handle(self) -> None:
-            length = int(self.headers.get("Content-Length") or 0)
-            body = json.loads(self.rfile.read(length) or "{}")
-            url = urlsplit(self.path)
-            fake.calls.append((self.command, self.path, self.headers.get("Authorization")))
-            code, answer = fake.answer(url.path, parse_qs(url.query), body)
-            sent = json.dumps(answer).encode()
-            self.send_response(code)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(sent)))
-            self.end_headers()
-            self.wfile.write(sent)
+    def answer(call: loopback.Call) -> loopback.Answer:
+        fake.calls.append((call.method, call.path, call.headers.get("Authorization")))
+        return fake.answer(call.path, call.query, json.loads(call.body or "{}"))
 
-        do_GET = do_POST = _handle  # noqa: N815 - the names that http.server calls
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    fake = FakeGoogle(f"http://127.0.0.1:{server.server_port}")
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
+    with loopback.serving(answer) as address:
+        fake = FakeGoogle(address)
         yield fake
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def _missing(what: str) -> tuple[int, dict[str, Any]]:

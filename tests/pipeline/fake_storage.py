@@ -2,12 +2,12 @@
 
 import email
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import unquote
+
+import loopback
 
 # Objects on a page of a list: a client that reads only the first is found out.
 _PAGE = 2
@@ -55,53 +55,26 @@ class FakeStorage:
         self.put(f"gs://{bucket}/{name}", content=content)
         return {"name": name, "bucket": bucket}
 
+    def answer(self, call: loopback.Call) -> loopback.Answer:
+        bucket = unquote(call.path.removeprefix("/upload").split("/")[4])
+        self.uploads += call.method == "POST"
+        code = self.refusals.pop(0) if self.refusals else 200
+        if not code:
+            return None
+        if code != 200:
+            return code, {"error": {"message": f"refused {bucket}"}}
+        if call.method == "POST":
+            return 200, self.upload(bucket, call.headers["Content-Type"], call.body)
+        if call.query.get("alt") != ["media"]:
+            return 200, self.listed(bucket, call.query)
+        uri = f"gs://{bucket}/{unquote(call.path.split('/')[-1])}"
+        return (200, self.contents[uri]) if uri in self.contents else (404, {"error": {"message": f"no {uri}"}})
+
 
 @contextmanager
 def serving(monkeypatch: Any) -> Iterator[FakeStorage]:
     """Serves on loopback, where every client's calls end."""
     fake = FakeStorage()
-
-    class Handler(BaseHTTPRequestHandler):
-        def _handle(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            url = urlsplit(self.path)
-            bucket = unquote(url.path.removeprefix("/upload").split("/")[4])
-            fake.uploads += self.command == "POST"
-            code = fake.refusals.pop(0) if fake.refusals else 200
-            if not code:
-                self.close_connection = True
-                return
-            downloaded = parse_qs(url.query).get("alt") == ["media"]
-            uri = f"gs://{bucket}/{unquote(url.path.split('/')[-1])}"
-            if code == 200 and downloaded and uri not in fake.contents:
-                code = 404
-            if code != 200:
-                answer = {"error": {"message": f"refused {bucket}"}}
-            elif downloaded:
-                answer = fake.contents[uri]
-            elif self.command == "POST":
-                answer = fake.upload(bucket, self.headers["Content-Type"], body)
-            else:
-                answer = fake.listed(bucket, parse_qs(url.query))
-            sent = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
-            self.send_response(code)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(sent)))
-            self.end_headers()
-            self.wfile.write(sent)
-
-        do_GET = do_POST = _handle  # noqa: N815 - the names that http.server calls
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{server.server_port}")
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
+    with loopback.serving(fake.answer) as address:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", address)
         yield fake
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()

@@ -2,13 +2,11 @@
 
 import json
 import re
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
+import loopback
 import requests
 from fake_registry import Refusal
 from google.cloud.aiplatform_v1 import types
@@ -57,42 +55,14 @@ def _typed(method: str, path: str, query: dict[str, str], body: bytes) -> tuple[
     )
 
 
-@contextmanager
-def serving(fake: Any) -> Iterator[str]:
+def serving(fake: Any) -> AbstractContextManager[str]:
     """Serves on loopback; gives the address."""
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        # An answer in one piece: in two, the second would wait for the first to be acknowledged.
-        wbufsize = -1
+    def answered(call: loopback.Call) -> loopback.Answer:
+        query = {name: values[0] for name, values in call.query.items()}
+        return answer(fake, call.method, call.path, query, call.body)
 
-        def _handle(self) -> None:
-            url = urlsplit(self.path)
-            query = {name: values[0] for name, values in parse_qs(url.query).items()}
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            code, content = answer(fake, self.command, url.path, query, body)
-            sent = json.dumps(content).encode()
-            self.send_response(code)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(sent)))
-            self.end_headers()
-            self.wfile.write(sent)
-
-        do_GET = do_POST = _handle  # noqa: N815 - the names that http.server calls
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    return loopback.serving(answered)
 
 
 @contextmanager

@@ -1,10 +1,9 @@
 """Starting a run on Kubeflow Pipelines: its unmodified client against a small server on loopback."""
 
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import golden_job
+import loopback
 import pytest
 from click.testing import CliRunner
 
@@ -13,45 +12,28 @@ from pipeline.runners import kubeflow, kubeflow_run
 from trainer.config import ConfigError
 
 
-class Kubeflow(BaseHTTPRequestHandler):
+class Kubeflow:
     """Answers as the API of Kubeflow Pipelines, version 2."""
 
-    def do_GET(self):
-        self.server.asked.append((self.path.partition("?")[0], None))
-        self._answer({"multi_user": False} if self.path.endswith("healthz") else {"experiments": []})
+    def __init__(self):
+        self.asked, self.refusal = [], None
 
-    def do_POST(self):
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.server.asked.append((self.path, body))
-        if self.path.endswith("runs") and self.server.refusal:
-            self._answer({"message": self.server.refusal}, status=400)
-        else:
-            self._answer({**body, "experiment_id": "e1", "run_id": "r1"})
-
-    def _answer(self, content, status=200):
-        body = json.dumps(content).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_):
-        pass
+    def answer(self, call):
+        body = json.loads(call.body) if call.body else None
+        self.asked.append((call.path, body))
+        if call.method == "GET":
+            return 200, {"multi_user": False} if call.path.endswith("healthz") else {"experiments": []}
+        if call.path.endswith("runs") and self.refusal:
+            return 400, {"message": self.refusal}
+        return 200, {**body, "experiment_id": "e1", "run_id": "r1"}
 
 
 @pytest.fixture
 def server(monkeypatch):
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Kubeflow)
-    server.asked, server.refusal = [], None
-    server.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    server = Kubeflow()
+    with loopback.serving(server.answer) as server.url:
+        yield server
 
 
 @pytest.fixture(scope="module")
@@ -92,8 +74,8 @@ def test_refusal_is_told_with_the_servers_words(server, submit):
 
 def test_no_server_is_told(submit, monkeypatch):
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    with ThreadingHTTPServer(("127.0.0.1", 0), Kubeflow) as closed:
-        url = f"http://127.0.0.1:{closed.server_port}"
+    with loopback.serving(Kubeflow().answer) as url:
+        pass
     done = submit("--host", url)
     assert done.exit_code == 1
     assert "does not answer" in done.stderr

@@ -1,18 +1,17 @@
 """What the trigger's service lives in, on loopback: an issuer of tokens, Vertex AI, Cloud Storage, its callers."""
 
 import json
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import fake_vertex_rest
 import jwt
+import loopback
 from cryptography.hazmat.primitives.asymmetric import rsa
 from fake_storage import FakeStorage
 from fake_vertex import FakeVertex
@@ -138,27 +137,10 @@ def serving(storage: FakeStorage, storage_address: str) -> Iterator[World]:
     """The world, with the job of the tests deployed."""
     world = World(FakeVertex(), storage)
 
-    class Issuer(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            code, content = world.keys()
-            self.send_response(code)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Issuer)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        with fake_vertex_rest.serving(world.vertex) as vertex:
-            issuer = f"http://127.0.0.1:{server.server_port}/certs"
-            world.addresses = Addresses(certificates=issuer, storage=storage_address, vertex=vertex)
-            world.deploy()
-            yield world
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with (
+        loopback.serving(lambda _: world.keys()) as issuer,
+        fake_vertex_rest.serving(world.vertex) as vertex,
+    ):
+        world.addresses = Addresses(certificates=f"{issuer}/certs", storage=storage_address, vertex=vertex)
+        world.deploy()
+        yield world
