@@ -322,12 +322,20 @@ def test_table_shows_measured_beside_published_and_a_dash_where_there_is_none():
     assert "arXiv 2006.10029" in out.getvalue() and "measured here / published" in out.getvalue()
 
 
+SWITCHED_OFF = ("jitter_strength=0", "grayscale_probability=0")
+AUTOAUGMENT = [
+    word for setting in ("policy=autoaugment", *SWITCHED_OFF) for word in ("--set", f"pretrain.augment.{setting}")
+]
+
+
 @pytest.mark.parametrize(
     ("name", "options", "code", "message"),
     [
         ("colour", [], 2, "'colour' is no table: must be one of color, composition, head"),
         ("color", ["--row", "SimCLRv3"], 2, "row 'SimCLRv3': must be one of SimCLR, supervised"),
         ("color", ["--labeled", "{cats}"], 3, "must have the class folders of"),
+        # Rotation, noise and Sobel are ops of the other policy.
+        ("layers", AUTOAUGMENT, 2, "takes the place of rotate_probability 0.75"),
     ],
 )
 def test_mistake_is_told_before_anything_trains(folders, tmp_path, name, options, code, message):

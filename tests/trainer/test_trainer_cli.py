@@ -280,7 +280,9 @@ def test_mistake_ends_in_its_words_and_its_exit_code(folders, tmp_path, setting,
     assert message in run("pretrain", *where, settings=[*SMALL, setting], code=code)
 
 
-def test_test_folder_without_the_classes_is_refused(folders, pretrained, tmp_path):
-    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+@pytest.mark.parametrize(("name", "message"), [("a.png", "no class folders"), ("gnu/a.png", "'gnu'")])
+def test_test_folder_without_the_classes_is_refused(folders, pretrained, tmp_path, name, message):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    Image.new("RGB", (8, 8)).save(tmp_path / name)
     labeled = ("--labeled", f"{folders}/train", "--test", str(tmp_path))
-    assert "no class folders" in run("probe", "--model", pretrained, *labeled, code=3)
+    assert message in run("probe", "--model", pretrained, *labeled, code=3)
