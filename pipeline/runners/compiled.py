@@ -1,5 +1,6 @@
 """Runs the pipeline as Vertex AI would get it, on this machine: compiles, rehearses, and leaves what a run leaves."""
 
+import os
 import re
 import time
 from collections.abc import Mapping
@@ -25,6 +26,7 @@ _REPORT_NODE, _REPORT_KEY, _SPAN_NODE = "Report", "report", "SpanIngest"
 _RULE_BROKEN = re.compile(r"^ValueError: ", re.MULTILINE)  # in the last lines of a container's log
 # What only a run in the cloud has to know, where the configuration leaves it open.
 _PLACEHOLDERS = {"project": "rehearsal", "image": "rehearsal", "pipeline_root": "gs://rehearsal/simclr"}
+_PATHS = ("unlabeled", "labeled", "test", "labeled_manifest", "test_manifest")
 _WORDS = {
     State.CACHED: "cached",
     State.FAILED: "failed",
@@ -63,7 +65,7 @@ def run(
             "Pretrain: pretrain.compute.strategy = tpu, and no TPU is here; rehearse with pretrain.compute.strategy="
             "one_device vertex.pretraining.machine_type=null vertex.pretraining.tpu_topology=null"
         )
-    config = _complete(config)
+    config = _from_here(_complete(config))
     images = _images(config, interpreters or {}, output)
     root = Path(local_buckets(config.vertex.pipeline_root, output / BUCKETS))
     root.mkdir(parents=True, exist_ok=True)
@@ -110,6 +112,23 @@ def _complete(config: PipelineConfig) -> PipelineConfig:
     # Registry and experiment are Google's: from here nothing enters them, whatever credentials this machine holds.
     kept_here = {"registry": RegistryConfig(), "experiment": None}
     return config.model_copy(update={"vertex": config.vertex.model_copy(update=missing | kept_here)})
+
+
+def _from_here(config: PipelineConfig) -> PipelineConfig:
+    """Local paths made absolute: a container starts in a folder of its own."""
+    paths = {
+        name: os.path.abspath(value)
+        for name, value in config.data.model_dump(include=set(_PATHS), exclude_none=True).items()
+        if "://" not in value
+    }
+    store = config.retrain.store
+    store = store if store is None or "://" in store else os.path.abspath(store)
+    return config.model_copy(
+        update={
+            "data": config.data.model_copy(update=paths),
+            "retrain": config.retrain.model_copy(update={"store": store}),
+        }
+    )
 
 
 def _images(config: PipelineConfig, interpreters: Mapping[str, str], workdir: Path) -> Images:

@@ -1,5 +1,6 @@
 """What a rehearsal and a compilation refuse before anything is written or begun."""
 
+import os
 import sys
 import venv
 
@@ -46,6 +47,28 @@ def test_pipeline_that_a_rehearsal_would_refuse_is_not_compiled_either(tmp_path,
         kubeflow.compile_pipeline(load_config(None, [*CLOUD, "vertex.registry.model=m"]), tmp_path / "build")
     assert {"Push", "VertexPusher", "RunSummary"} <= checked[0]
     assert not (tmp_path / "build").exists()
+
+
+def test_local_paths_are_seen_from_the_command_and_not_from_its_containers(
+    tmp_path, class_folders, flat_folder, monkeypatch
+):
+    compiled_with = []
+
+    def keep(config, *_, **__):
+        compiled_with.append(config)
+        raise ConfigError("enough")
+
+    monkeypatch.setattr(compiled, "compile_pipeline", keep)
+    monkeypatch.chdir(tmp_path)
+    labeled, unlabeled = (os.path.relpath(folder, tmp_path) for folder in (class_folders, flat_folder))
+    config = load_config(
+        None, [f"data.labeled={labeled}", f"data.unlabeled={unlabeled}/*.png", "retrain.store=spans"]
+    )
+    with pytest.raises(ConfigError, match="enough"):
+        compiled.run(config, console=Console(quiet=True))
+    data, store = compiled_with[0].data, compiled_with[0].retrain.store
+    assert (data.labeled, data.unlabeled) == (str(class_folders), f"{flat_folder}/*.png")
+    assert store == str(tmp_path / "spans")
 
 
 def rehearse(folder, class_folders, flat_folder, **interpreters):
