@@ -104,7 +104,7 @@ test: $(READY) lint  ## lint and all tests, the browser's too
 	@$(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: test-long
-test-long: $(READY)  ## what `make test` leaves out: the whole pipeline on gs:// paths, weeks of new images rehearsed, eight replicas
+test-long: $(READY)  ## what `make test` leaves out: the whole pipeline on gs:// paths, weeks of new images rehearsed, eight replicas, more of the bench
 	@$(PYTHON) -m pytest -m slow
 
 .PHONY: lint

@@ -24,11 +24,12 @@ def in_this_process(run, cores):
 @pytest.mark.parametrize(
     "name, expected",
     [
-        ("augmentation", ["ours", "lightly"] * 2),
-        ("step", ["ours", "lightly"]),
+        # Each of these compiles views or steps of its own for twenty seconds and more.
+        pytest.param("augmentation", ["ours", "lightly"] * 2, marks=pytest.mark.slow),
+        pytest.param("step", ["ours", "lightly"], marks=pytest.mark.slow),
+        pytest.param("memory", ["chunks of 64"], marks=pytest.mark.slow),
         ("input", ["ours, decoded each epoch", "lightly"]),
         ("loss", ["ours, whole", "ours, blocks of 512", "naive", "lightly"]),
-        ("memory", ["chunks of 64"]),
     ],
 )
 def test_every_run_of_a_section_is_a_row_with_a_time_or_the_reason_why_not(name, expected):
