@@ -25,7 +25,7 @@ from trainer.config import (
 TINY = EncoderConfig(stage_blocks=(1,), width=4)
 ADAMW = OptimizerConfig(name="adamw", learning_rate=0.01)
 FINETUNE = ClassifierConfig(
-    augment=AugmentConfig(crop=CropConfig(size_px=16)), steps=2, batch_size=20, optimizer=ADAMW
+    augment=AugmentConfig(crop=CropConfig(size_px=16), jitter_strength=0.0), steps=2, batch_size=20, optimizer=ADAMW
 )
 SERVE = """
 import base64
