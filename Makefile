@@ -107,6 +107,10 @@ test: $(READY) lint  ## lint and all tests, the browser's too
 test-long: $(READY)  ## what `make test` leaves out: the whole pipeline on gs:// paths, weeks of new images rehearsed, eight replicas, more of the bench
 	@$(PYTHON) -m pytest -m slow
 
+.PHONY: chaos
+chaos: $(READY)  ## kill whole runs at random moments, starve and break them, and see what is left: [KILLS=300 SEED=1]
+	@$(PYTHON) -m pytest tests/faults -m "chaos or not chaos" --kills "$(or $(KILLS),300)" --chaos-seed "$(or $(SEED),1)"
+
 .PHONY: lint
 lint: $(READY)  ## style, formatting, generated documentation
 	@.venv/bin/ruff check --quiet .

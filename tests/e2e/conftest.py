@@ -10,21 +10,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-_TINY = """
-data: {holdout_fraction: 0.4}
-fractions: [0.5, 1]
-pretrain:
-  encoder: {stage_blocks: [1], width: 4}
-  head: {output_dim: 8}
-  augment: {jitter_strength: 0, grayscale_probability: 0}
-  batch_size: 8
-  epochs: 2
-  checkpoint_every_steps: 2
-probe: {inverse_regularization: [0.1, 1.0]}
-finetune: {batch_size: 8, steps: 2}
-supervised: {batch_size: 8, steps: 2}
-gate: {min_top1: 0}
-"""
+_TINY = ROOT / "tests" / "tiny.yaml"
 
 
 @dataclass(frozen=True)
@@ -95,15 +81,8 @@ class Cli:
 
 
 @pytest.fixture(scope="session")
-def tiny_config(tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("config") / "tiny.yaml"
-    path.write_text(_TINY)
-    return path
-
-
-@pytest.fixture(scope="session")
-def cli(tiny_config, flat_folder, class_folders) -> Cli:
-    return Cli(tiny_config, ["--unlabeled", str(flat_folder), "--labeled", str(class_folders)])
+def cli(flat_folder, class_folders) -> Cli:
+    return Cli(_TINY, ["--unlabeled", str(flat_folder), "--labeled", str(class_folders)])
 
 
 @pytest.fixture(scope="session")
