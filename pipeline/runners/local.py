@@ -22,7 +22,15 @@ from pipeline.config import PipelineConfig
 from pipeline.pipeline import Locations, create_pipeline
 from pipeline.runners.beam_processes import beam_pipeline_args
 from pipeline.runners.console import ProgressHandler, closing_line
-from pipeline.runners.results import NodeFailedError, RunRecord, decision_in_words, identity, peak_bytes, publish
+from pipeline.runners.results import (
+    NodeFailedError,
+    RunRecord,
+    decision_in_words,
+    identity,
+    lay_out,
+    peak_bytes,
+    publish,
+)
 from trainer.config import ConfigError
 
 _REPORT_NODE, _SPAN_NODE = "Report", "SpanIngest"
@@ -35,9 +43,9 @@ class AnnouncingRunner(LocalDagRunner):
     Its loop is LocalDagRunner's own; that one offers no place to stand between two nodes.
     """
 
-    def __init__(self, console: Console, record: RunRecord, progress: ProgressHandler) -> None:
+    def __init__(self, console: Console, record: RunRecord, progress: ProgressHandler, *, output: Path) -> None:
         super().__init__()
-        self._console, self._record, self._progress = console, record, progress
+        self._console, self._record, self._progress, self._output = console, record, progress, output
         self.output_uris: dict[str, list[str]] = {}
         self.left_out: list[str] = []
 
@@ -91,6 +99,9 @@ class AnnouncingRunner(LocalDagRunner):
             self._record.add(name, seconds, cached=cached, inputs=list(node.upstream_nodes))
             outcome = "cached" if cached else f"{seconds:6.1f} s"
             self._console.print(f"{self._progress.finish()}{outcome}", markup=False)
+            if name == _REPORT_NODE:
+                # Not only at the end: once SpanTrained has noted the run, a kill leaves the next one nothing to do.
+                lay_out(self._output, Path(self.output_uris[name][0]), self._record)
 
     def _launch(self, pipeline, node, deployment, connection) -> tuple[bool, list[str]] | None:
         """Runs a node; tells whether an earlier execution's results were used, and where its outputs are.
@@ -182,7 +193,7 @@ def run(
     loggers[0].setLevel(logging.INFO)
     for logger in loggers:
         logger.addHandler(handler)
-    runner = AnnouncingRunner(console, record, handler)
+    runner = AnnouncingRunner(console, record, handler, output=output)
     try:
         runner.run(pipeline, run_options=_run_options(from_node, to_node))
     finally:

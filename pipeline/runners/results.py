@@ -104,8 +104,23 @@ def identity(folder: Path) -> str:
     return file.read_text(encoding="utf-8")
 
 
+def lay_out(output: Path, report: Path, record: RunRecord) -> dict[str, Any]:
+    """Puts the report and `metrics.json` where a person and a program look for them; returns the metrics.
+
+    Args:
+        output: folder of the run.
+        report: the artifact of the Report node.
+        record: of the run's nodes so far.
+    """
+    metrics = _read_json(str(report / "metrics.json"))
+    metrics["nodes"] = [{"name": n.name, "seconds": n.seconds, "cached": n.cached} for n in record.nodes]
+    _write_json(str(output / "metrics.json"), metrics)
+    _replace(str(output / "report.html"), (report / "report.html").read_text(encoding="utf-8"))
+    return metrics
+
+
 def publish(output: Path, report: Path, record: RunRecord, console: Console) -> None:
-    """Puts the report and `metrics.json` where a person and a program look for them, and prints the table.
+    """Lays out the report and `metrics.json` of a run that has ended, and prints the table.
 
     Args:
         output: folder of the run.
@@ -116,10 +131,7 @@ def publish(output: Path, report: Path, record: RunRecord, console: Console) -> 
     Raises:
         NotPushedError: the model was refused; all is published.
     """
-    metrics = _read_json(str(report / "metrics.json"))
-    metrics["nodes"] = [{"name": n.name, "seconds": n.seconds, "cached": n.cached} for n in record.nodes]
-    _write_json(str(output / "metrics.json"), metrics)
-    _replace(str(output / "report.html"), (report / "report.html").read_text(encoding="utf-8"))
+    metrics = lay_out(output, report, record)
     console.print()
     console.print(accuracy_table(metrics["rows"]))
     console.print(f"model:  {metrics['pushed'] or 'not pushed'}", markup=False, soft_wrap=True)

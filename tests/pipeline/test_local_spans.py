@@ -151,6 +151,17 @@ def test_images_of_the_test_split_never_come_to_training(weeks, class_folders, s
     assert summary["unlabeled"]["read"] == 49
 
 
+def test_report_is_laid_out_before_the_run_counts_as_completed(weeks, sample_pngs, monkeypatch):
+    """A kill after SpanTrained leaves the next run nothing to do: what people read must be there by then."""
+    trained = []
+    monkeypatch.setattr(local, "_REPORT_NODE", "Count")
+    monkeypatch.setattr(local, "lay_out", lambda output, report, record: trained.append(weeks.store.trained()))
+    monkeypatch.setattr(local, "publish", lambda *arguments: trained.append(weeks.store.trained()))
+    weeks.deliver({"a.png": sample_pngs["cat"][20]})
+    assert weeks.run() is None
+    assert trained == [0, 1]
+
+
 def test_outlook_tells_what_is_wrong_with_the_source_or_the_store(weeks):
     weeks.source.rmdir()
     with pytest.raises(ConfigError, match=r"data\.unlabeled.*does not exist"):
