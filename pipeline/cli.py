@@ -239,7 +239,9 @@ def _execute(config: PipelineConfig, execute: Callable[["Terminal", float], None
 
 def _told(error: BaseException, log_path: Path) -> tuple[str, int]:
     """How a run that did not end well is told, and the program's exit code."""
+    from components.span_ingest.store import DamagedError
     from pipeline.runners.results import NodeFailedError, NotPushedError
+    from pipeline.runners.run_folder import RunFolderError
 
     if isinstance(error, ConfigError):
         return f"configuration: {error}", _EXIT_CONFIG
@@ -248,6 +250,11 @@ def _told(error: BaseException, log_path: Path) -> tuple[str, int]:
         return words, _EXIT_DATA if error.refused_data else _EXIT_FAILED
     if isinstance(error, NotPushedError):
         return f"the model was not pushed: {error}", _EXIT_REFUSED
+    if isinstance(error, DamagedError):
+        # As SpanIngest's own refusal; the look before the run meets the damage first.
+        return f"retrain.store: {error}", _EXIT_DATA
+    if isinstance(error, RunFolderError):
+        return f"nothing was begun: {error}", _EXIT_FAILED
     if isinstance(error, KeyboardInterrupt):
         return "interrupted: the next run goes on from here", _EXIT_INTERRUPTED
     logging.getLogger(__name__).error("the run broke off", exc_info=error)

@@ -31,9 +31,11 @@ from pipeline.runners.results import (
     peak_bytes,
     publish,
 )
+from pipeline.runners.run_folder import check_metadata, only_run_into
 from trainer.config import ConfigError
 
 _REPORT_NODE, _SPAN_NODE = "Report", "SpanIngest"
+_METADATA = "metadata.sqlite"
 _MESSAGE_LINES = 12
 
 
@@ -164,12 +166,27 @@ def run(
         ConfigError: there is no node of that name, or none between the two; or Beam is to run elsewhere.
         NodeFailedError: a node failed.
         NotPushedError: the model was refused; report and metrics are there.
+        RunFolderError: another run or program uses the folder, or its metadata is damaged.
     """
     if config.beam.runner != "local":
         raise ConfigError(f"beam.runner = {config.beam.runner}: a run on this machine needs local")
     started_s = time.monotonic() if started_s is None else started_s
     output = Path(config.output).resolve()
     output.mkdir(parents=True, exist_ok=True)
+    with only_run_into(output):
+        check_metadata(output / _METADATA)
+        _run(config, fingerprints, output, console=console, nodes=(from_node, to_node), started_s=started_s)
+
+
+def _run(
+    config: PipelineConfig,
+    fingerprints: Mapping[str, str],
+    output: Path,
+    *,
+    console: Console,
+    nodes: tuple[str | None, str | None],
+    started_s: float,
+) -> None:
     record = RunRecord(str(output / "nodes.json"))
     pipeline = create_pipeline(
         config,
@@ -182,10 +199,10 @@ def run(
         fingerprints={**fingerprints, "pushed": identity(output / "pushed")},
         beam_pipeline_args=beam_pipeline_args(config.beam.workers),
         all_wait=False,
-        metadata_connection_config=metadata.sqlite_metadata_connection_config(str(output / "metadata.sqlite")),
+        metadata_connection_config=metadata.sqlite_metadata_connection_config(str(output / _METADATA)),
     )
     names = [component.id for component in pipeline.components]
-    for wanted in (from_node, to_node):
+    for wanted in nodes:
         if wanted is not None and wanted not in names:
             raise ConfigError(f"there is no node {wanted!r}; the nodes are {', '.join(names)}")
     handler = ProgressHandler(console)
@@ -195,7 +212,7 @@ def run(
         logger.addHandler(handler)
     runner = AnnouncingRunner(console, record, handler, output=output)
     try:
-        runner.run(pipeline, run_options=_run_options(from_node, to_node))
+        runner.run(pipeline, run_options=_run_options(*nodes))
     finally:
         for logger in loggers:
             logger.removeHandler(handler)

@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from components.span_ingest.store import DamagedError
 from pipeline import cli
 from pipeline.runners import compiled, results
 from pipeline.runners.results import NodeFailedError, NotPushedError
+from pipeline.runners.run_folder import RunFolderError
 from trainer.config import ConfigError
 
 LOG = Path("run.log")
@@ -31,6 +33,8 @@ def failed(node, *, broke_a_rule=True):
         (NotPushedError("0.1 is under 0.2"), 4, "the model was not pushed: 0.1 is under 0.2"),
         (KeyboardInterrupt(), 130, "interrupted: the next run goes on from here"),
         (OSError("no space left"), 1, "the run broke off: no space left"),
+        (RunFolderError("another run is there"), 1, "nothing was begun: another run is there"),
+        (DamagedError("SPAN.json is not what was written"), 3, "retrain.store: SPAN.json is not what was written"),
     ],
 )
 def test_what_went_wrong_has_its_code_and_its_words(error, code, words):

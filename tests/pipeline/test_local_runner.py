@@ -8,6 +8,7 @@ from rich.console import Console
 from pipeline import preflight
 from pipeline.config import load_config
 from pipeline.runners import local
+from pipeline.runners.run_folder import RunFolderError, only_run_into
 from trainer.config import ConfigError
 
 
@@ -38,3 +39,20 @@ def test_part_whose_inputs_were_never_made_says_what_to_run(run):
         run(from_node="LinearEval", to_node="LinearEval")
     assert failed.value.node == "LinearEval"
     assert "or from an earlier node" in str(failed.value)
+
+
+def test_run_into_a_folder_that_another_one_is_in_begins_nothing(run, tmp_path):
+    output = tmp_path / "run"
+    output.mkdir()
+    with only_run_into(output), pytest.raises(RunFolderError, match="another run"):
+        run()
+    assert {path.name for path in output.iterdir()} == {".lock"}
+
+
+def test_run_over_damaged_metadata_begins_nothing(run, tmp_path):
+    output = tmp_path / "run"
+    output.mkdir()
+    (output / "metadata.sqlite").write_bytes(b"no database " * 100)
+    with pytest.raises(RunFolderError, match="is damaged"):
+        run()
+    assert {path.name for path in output.iterdir()} == {".lock", "metadata.sqlite"}
