@@ -339,6 +339,8 @@ def _failures_in_words() -> Iterator[None]:
         message, code = f"configuration: {error}", _EXIT_CONFIG
     except ServiceError as error:
         message, code = str(error), _EXIT_FAILED
+    except OSError as error:
+        message, code = f"it broke off: {error}", _EXIT_FAILED
     except KeyboardInterrupt:
         message, code = "interrupted: what was started in the cloud goes on there", _EXIT_INTERRUPTED
     else:

@@ -2,6 +2,7 @@
 
 import functools
 import os
+import re
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +11,9 @@ import click
 
 from trainer.config import PRESETS, ConfigError, MethodConfig, load
 
-_EXIT_CONFIG, _EXIT_DATA = 2, 3
+_EXIT_FAILED, _EXIT_CONFIG, _EXIT_DATA, _EXIT_INTERRUPTED = 1, 2, 3, 130
+# TensorFlow's: where in the graph an error arose.
+_PLACE_IN_GRAPH = re.compile(r"\{\{.*?\}\} ?| ?\[Op:\w+\].*", re.DOTALL)
 _Function = Callable[..., None]
 
 
@@ -32,6 +35,14 @@ def command(function: _Function) -> click.Command:
             _fail(f"configuration: {error}", _EXIT_CONFIG)
         except ValueError as error:
             _fail(str(error), _EXIT_DATA)
+        except KeyboardInterrupt:
+            _fail("interrupted: the same command goes on from its last checkpoint", _EXIT_INTERRUPTED)
+        except Exception as error:
+            # What disks, networks and numbers do is told in words; anything else is a fault of ours, and a traceback.
+            words = _told(error)
+            if words is None:
+                raise
+            _fail(words, _EXIT_FAILED)
 
     for option in (
         click.option("--set", "overrides", metavar="FIELD=VALUE", multiple=True, help="One field. Repeatable."),
@@ -56,6 +67,17 @@ def _quiet() -> None:
     os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+
+
+def _told(error: Exception) -> str | None:
+    """An error of the disk, the network or the arithmetic in words; None: it is another."""
+    if isinstance(error, OSError | FloatingPointError):
+        return str(error)
+    from tensorflow import errors
+
+    if isinstance(error, errors.OpError):
+        return _PLACE_IN_GRAPH.sub("", str(error)) or type(error).__name__
+    return None
 
 
 def _fail(message: str, code: int) -> None:

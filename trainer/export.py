@@ -332,8 +332,15 @@ def _extra(path: str, name: str) -> str:
 
 
 def _read_json(path: str) -> Any:
-    with tf.io.gfile.GFile(path) as file:
-        return json.load(file)
+    try:
+        with tf.io.gfile.GFile(path) as file:
+            return json.load(file)
+    except tf.errors.NotFoundError as error:
+        raise ValueError(
+            f"{path} is not there: give a folder that the command wrote to its end which makes such models"
+        ) from error
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}): make it anew") from error
 
 
 def _write_json(path: str, value: Any) -> None:

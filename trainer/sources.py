@@ -200,7 +200,7 @@ def open_examples(patterns: Sequence[str]) -> RecordFiles:
     """Finds the files of some patterns, counts their examples and measures their images by the headers.
 
     Raises:
-        ValueError: no file or no example is there.
+        ValueError: no file or no example is there, or a file is damaged or cut short.
     """
     paths = sorted(path for pattern in patterns for path in tf.io.gfile.glob(pattern))
     if not paths:
@@ -214,7 +214,12 @@ def open_examples(patterns: Sequence[str]) -> RecordFiles:
         return count + 1, tf.maximum(canvas, images.png_size(example["image"])), digest
 
     start = tf.constant(0), tf.zeros([2], tf.int32), tf.constant(0, tf.int64)
-    count, canvas, digest = _records(paths).reduce(start, measure)
+    try:
+        count, canvas, digest = _records(paths).reduce(start, measure)
+    except tf.errors.DataLossError as error:
+        raise ValueError(
+            f"{_first_damaged(paths)} is cut short, damaged or no TFRecord file: make it anew, or leave it out"
+        ) from error
     if count == 0:
         raise ValueError(f"the files at {list(patterns)} hold no examples")
     first = images.png_size(_parse(next(iter(_records(paths))))["image"])
@@ -238,6 +243,16 @@ def fingerprint(files: ExampleFiles) -> dict[str, Any]:
         "classes": list(files.classes),
         "examples": files.identity,
     }
+
+
+def _first_damaged(paths: list[str]) -> str:
+    for path in paths:
+        try:
+            for _ in _records([path]):
+                pass
+        except tf.errors.DataLossError:
+            return path
+    return f"one of {paths[0]} and {len(paths) - 1} more"
 
 
 def _permutation(count: int, key: tf.Tensor) -> tf.Tensor:

@@ -3,6 +3,8 @@
 import hashlib
 import io
 import tempfile
+import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -64,16 +66,20 @@ def load(models: Mapping[str, tf_keras.Model], path: str) -> None:
         path: ends in `.safetensors` or `.npz`.
 
     Raises:
-        ValueError: another ending, or weights that are missing, extra or of another shape, each by its name.
+        ValueError: another ending, a damaged file, or weights that are missing, extra or of another shape, each by
+            its name.
     """
     suffix = _suffix(path)
     with tf.io.gfile.GFile(path, "rb") as file:
         content = file.read()
-    if suffix == ".npz":
-        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-            tensors = {name: archive[name] for name in archive.files}
-    else:
-        tensors = safetensors.numpy.load(content)
+    try:
+        if suffix == ".npz":
+            with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+                tensors = {name: archive[name] for name in archive.files}
+        else:
+            tensors = safetensors.numpy.load(content)
+    except (safetensors.SafetensorError, zipfile.BadZipFile, zlib.error, EOFError, ValueError) as error:
+        raise ValueError(f"{path} is damaged ({error}): it holds no whole weights; make it anew") from error
     assign(named(models), tensors, source=path)
 
 

@@ -29,6 +29,15 @@ def invoke(*arguments):
     return CliRunner().invoke(cli.main, arguments)
 
 
+def test_folder_that_cannot_be_written_is_said_in_words(output, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device", "CHAMPION")
+
+    monkeypatch.setattr(VersionedDirectory, "crown", full)
+    done = invoke("rollback")
+    assert (done.exit_code, done.stderr) == (1, "it broke off: [Errno 28] No space left on device: 'CHAMPION'\n")
+
+
 def test_rollback_without_a_cloud_is_of_the_default_output(output):
     done = invoke("rollback")
     folder = os.path.join("runs/local", "pushed")

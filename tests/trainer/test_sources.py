@@ -99,6 +99,22 @@ def test_open_examples_missing_files_are_named(tmp_path):
         data.open_examples([str(tmp_path / "nothing-here*")])
 
 
+@pytest.mark.parametrize("damage", ["cut short", "flipped", "no records"])
+def test_open_examples_damaged_file_is_named_with_what_to_do(tmp_path, damage):
+    for name in ("a-0", "a-1", "a-2"):
+        write_examples(tmp_path / name, random_images(2), keys=[f"{name}/0", f"{name}/1"])
+    content = bytearray((tmp_path / "a-1").read_bytes())
+    if damage == "cut short":
+        del content[-5:]
+    elif damage == "flipped":
+        content[len(content) // 2] ^= 1
+    else:
+        content = b"no record in here"
+    (tmp_path / "a-1").write_bytes(content)
+    with pytest.raises(ValueError, match=r"a-1 is cut short, damaged or no TFRecord file: make it anew"):
+        data.open_examples([str(tmp_path / "a-*")])
+
+
 def test_open_examples_empty_file_is_refused(tmp_path):
     tf.io.TFRecordWriter(str(tmp_path / "empty")).close()
     with pytest.raises(ValueError, match="hold no examples"):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from contextlib import contextmanager
 
 import click.testing
@@ -278,6 +279,48 @@ def test_config_prints_a_preset_that_loads_again(tmp_path):
 def test_mistake_ends_in_its_words_and_its_exit_code(folders, tmp_path, setting, code, message):
     where = ("--images", f"{folders}/train", "--output", str(tmp_path))
     assert message in run("pretrain", *where, settings=[*SMALL, setting], code=code)
+
+
+def test_output_that_cannot_be_written_is_said_in_words(folders, tmp_path):
+    (tmp_path / "file").write_text("")
+    where = ("--images", f"{folders}/train", "--output", str(tmp_path / "file"))
+    assert run("pretrain", *where, code=1) == f"{tmp_path}/file is not a directory\n"
+
+
+@pytest.mark.parametrize("damage", ["cut weights", "cut description", "nothing"])
+def test_model_that_is_not_whole_is_named(folders, pretrained, tmp_path, damage):
+    model = tmp_path / "model"
+    if damage != "nothing":
+        shutil.copytree(pretrained, model)
+        [file] = model.rglob("encoder.safetensors" if damage == "cut weights" else "encoder.json")
+        file.write_bytes(file.read_bytes()[:-10])
+    output = ("--images", f"{folders}/test", "--output", str(tmp_path / "h.parquet"))
+    message = run("embed", "--model", str(model), *output, code=3)
+    assert str(model) in message and ("is not there" if damage == "nothing" else "is damaged") in message
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (KeyboardInterrupt(), 130, "interrupted: the same command goes on"),
+        (OSError(28, "No space left on device"), 1, "[Errno 28] No space left on device"),
+        (
+            tf.errors.ResourceExhaustedError(None, None, "{{node x}} out of memory [Op:Add] name: "),
+            1,
+            "out of memory",
+        ),
+    ],
+)
+def test_what_breaks_a_command_off_has_its_code_and_its_words(monkeypatch, error, code, words):
+    monkeypatch.setattr(cli, "dump", lambda config: (_ for _ in ()).throw(error))
+    message = run("config", settings=[], code=code)
+    assert message.startswith(words) and "{{" not in message and "[Op" not in message
+
+
+def test_fault_of_our_own_keeps_its_traceback(monkeypatch):
+    monkeypatch.setattr(cli, "dump", lambda config: {}["a fault"])
+    with pytest.raises(KeyError):
+        click.testing.CliRunner().invoke(cli.main, ["config"], catch_exceptions=False)
 
 
 @pytest.mark.parametrize(("name", "message"), [("a.png", "no class folders"), ("gnu/a.png", "'gnu'")])

@@ -80,6 +80,26 @@ def test_weights_that_do_not_fit_are_listed_and_change_nothing(tmp_path, suffix)
             np.testing.assert_array_equal(value, expected)
 
 
+@pytest.mark.parametrize("suffix", ["safetensors", "npz"])
+@pytest.mark.parametrize("kept", [0, 3, 200, -20])
+def test_weights_file_cut_short_is_named_and_changes_nothing(tmp_path, suffix, kept):
+    path = tmp_path / f"weights.{suffix}"
+    models = networks()
+    weights.save(models, str(path))
+    path.write_bytes(path.read_bytes()[:kept])
+    before = weights.digest(models["encoder"])
+    with pytest.raises(ValueError, match=rf"weights\.{suffix} is damaged \(.*make it anew"):
+        weights.load(models, str(path))
+    assert weights.digest(models["encoder"]) == before
+
+
+def test_pickled_array_among_weights_is_never_loaded(tmp_path):
+    path = tmp_path / "weights.npz"
+    np.savez(path, kernel=np.array([print], dtype=object), allow_pickle=True)
+    with pytest.raises(ValueError, match="allow_pickle=False"):
+        weights.load(networks(), str(path))
+
+
 @pytest.mark.parametrize("act", [weights.save, weights.load])
 def test_weights_file_of_another_kind_is_an_error(act):
     with pytest.raises(ValueError, match=r"'w\.pickle': must end in \.safetensors or \.npz"):
