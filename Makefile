@@ -53,6 +53,10 @@ local-run: $(READY)  ## the whole pipeline here: [UNLABELED= LABELED= TEST= OUTP
 retrain: $(READY)  ## one cycle over a source that grows: ingest what is new, train if that is enough: CONFIG= [as local-run], with retrain.store
 	@$(PYTHON) -m pipeline retrain $(run_arguments)
 
+.PHONY: history
+history: $(READY)  ## write history.html anew, records that were lost from the reports: [OUTPUT= CONFIG= SET=]
+	@$(PYTHON) -m pipeline history $(compile_arguments)
+
 .PHONY: compile
 compile: $(READY)  ## the pipeline for Vertex AI (JSON) and Kubeflow (YAML): CONFIG= [SET="field=value ..." OUTPUT=]
 	@$(PYTHON) -m pipeline compile $(compile_arguments)

@@ -17,9 +17,12 @@ from pipeline.config import PipelineConfig, load_config
 from trainer.config import ConfigError
 
 if TYPE_CHECKING:
+    from pipeline.history.journal import Journal
+    from pipeline.history.records import Outcome
     from pipeline.runners.console import Terminal
 
-_EXIT_FAILED, _EXIT_CONFIG, _EXIT_DATA, _EXIT_REFUSED, _EXIT_INTERRUPTED = 1, 2, 3, 4, 130
+_EXIT_DONE, _EXIT_FAILED, _EXIT_CONFIG, _EXIT_DATA, _EXIT_REFUSED, _EXIT_INTERRUPTED = 0, 1, 2, 3, 4, 130
+_DRIFT_NODE = "Drift"
 _LOADING = "loading TensorFlow and TFX ..."
 _REHEARSAL_OUTPUT = "runs/rehearsal"
 _SOURCES = ("unlabeled", "labeled", "test")
@@ -145,6 +148,21 @@ def rehearse(
     _rehearse(config, parallel, interpreters)
 
 
+@main.command()
+@click.option("--output", metavar="PATH", help="Folder of everything that the runs left. Default: runs/local.")
+@click.option("--config", "config_path", metavar="FILE", help="YAML file with any part of the configuration.")
+@click.option("--set", "overrides", metavar="FIELD=VALUE", multiple=True, help="One field. Repeatable.")
+def history(config_path: str | None, overrides: tuple[str, ...], output: str | None) -> None:
+    """Write history.html anew, with the records that were lost made from the reports that are still there."""
+    config = _given(config_path, overrides, output, {})
+    from pipeline.history import page, records, recovery
+
+    found = records.Records(config.output)
+    for record in recovery.recover(found):
+        click.echo(f"recovered from {record.artifact}: {record.outcome}")
+    click.echo(f"history: {page.write_page(found)}")
+
+
 @main.command("config")
 @click.option("--markdown", is_flag=True, help="The reference page instead of a list.")
 def show_config(*, markdown: bool) -> None:
@@ -159,7 +177,7 @@ def show_config(*, markdown: bool) -> None:
 def _given(
     config_path: str | None, overrides: Sequence[str], output: str | None, sources: dict[str, str | None]
 ) -> PipelineConfig:
-    given = [f"data.{name}={_quoted(sources[name])}" for name in _SOURCES if sources[name]]
+    given = [f"data.{name}={_quoted(sources[name])}" for name in _SOURCES if sources.get(name)]
     given += [f"output={_quoted(output)}"] if output else []
     return _load(config_path, [*given, *overrides])
 
@@ -173,7 +191,8 @@ def _load(config_path: str | None, overrides: Sequence[str]) -> PipelineConfig:
 
 
 def _run(config: PipelineConfig, from_node: str | None, to_node: str | None) -> None:
-    def execute(terminal: "Terminal", started_s: float) -> None:
+    def execute(terminal: "Terminal", started_s: float, journal: "Journal") -> None:
+        journal.pushes_into(Path(config.output, "pushed").resolve())
         fingerprints = {}
         if config.retrain.store and from_node is None:
             from pipeline import outlook
@@ -182,6 +201,7 @@ def _run(config: PipelineConfig, from_node: str | None, to_node: str | None) -> 
             if found.nothing_to_do:
                 for line in (*(f"note: {note}" for note in found.notes), found.nothing_to_do):
                     terminal.out.print(line, markup=False, soft_wrap=True)
+                journal.looked(found.nothing_to_do, new_images=found.new_images)
                 return
             fingerprints["spans"] = found.fingerprint
         terminal.out.print(_LOADING)
@@ -190,7 +210,13 @@ def _run(config: PipelineConfig, from_node: str | None, to_node: str | None) -> 
 
         fingerprints |= {name: look.fingerprint for name, look in preflight.inspect(config).items()}
         local.run(
-            config, fingerprints, console=terminal.out, from_node=from_node, to_node=to_node, started_s=started_s
+            config,
+            fingerprints,
+            console=terminal.out,
+            from_node=from_node,
+            to_node=to_node,
+            started_s=started_s,
+            journal=journal,
         )
 
     _execute(config, execute)
@@ -200,17 +226,27 @@ def _rehearse(config: PipelineConfig, parallel: int, interpreters: dict[str, str
     # Its containers are processes of their own, which it ends when it is interrupted; asked to end, it does the same.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
-    def execute(terminal: "Terminal", started_s: float) -> None:
+    def execute(terminal: "Terminal", started_s: float, journal: "Journal") -> None:
         terminal.out.print(_LOADING)
         from pipeline.runners import compiled
 
-        compiled.run(config, console=terminal.out, parallel=parallel, interpreters=interpreters, started_s=started_s)
+        compiled.run(
+            config,
+            console=terminal.out,
+            parallel=parallel,
+            interpreters=interpreters,
+            started_s=started_s,
+            journal=journal,
+        )
 
     _execute(config, execute)
 
 
-def _execute(config: PipelineConfig, execute: Callable[["Terminal", float], None]) -> None:
-    """Calls what loads TensorFlow, with its noise on its way to a log; ends the program where that fails."""
+def _execute(config: PipelineConfig, execute: Callable[["Terminal", float, "Journal"], None]) -> None:
+    """Calls what loads TensorFlow, with its noise on its way to a log; ends the program where that fails.
+
+    However it ends, the history in the output tells of it.
+    """
     started_s = time.monotonic()
     logs = Path(config.output, "logs").resolve()
     try:
@@ -224,17 +260,36 @@ def _execute(config: PipelineConfig, execute: Callable[["Terminal", float], None
     # TensorFlow turns oneDNN on by itself on some processors only; on the others a step takes twice as long.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+    from pipeline.history.journal import Journal
     from pipeline.runners.console import divert_noise
 
     terminal = divert_noise(str(log_path))
-
+    journal = Journal(config.output, click.get_current_context().info_name or "")
+    outcome, words, code = None, "", _EXIT_DONE
     try:
-        execute(terminal, started_s)
-        return
+        execute(terminal, started_s, journal)
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - each is told in words
         message, code = _told(error, log_path)
-    terminal.err.print(f"\n{message}", markup=False, soft_wrap=True)
-    sys.exit(code)
+        outcome, words = _outcome(error), str(error)
+        terminal.err.print(f"\n{message}", markup=False, soft_wrap=True)
+    journal.end(outcome, exit_code=code, words=words)
+    if journal.problem:
+        terminal.err.print(f"\n{journal.problem}", markup=False, soft_wrap=True)
+    if code:
+        sys.exit(code)
+
+
+def _outcome(error: BaseException) -> "Outcome | None":
+    """How the history calls a run that did not end well; None: as what it found says."""
+    from pipeline.runners.results import NodeFailedError, NotPushedError
+
+    if isinstance(error, NotPushedError):
+        return None
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted"
+    if isinstance(error, NodeFailedError) and error.refused_data:
+        return "stopped by drift" if error.node == _DRIFT_NODE else "data refused"
+    return "failed"
 
 
 def _told(error: BaseException, log_path: Path) -> tuple[str, int]:

@@ -19,11 +19,13 @@ class Outlook:
         fingerprint: of the source and of what was trained on; for SpanIngest's cache key. What SpanIngest itself
             changes is no part of it, so that a run that was killed after it goes on from its results.
         nothing_to_do: why no run is needed, in words; None: SpanIngest has to see.
+        new_images: that no completed run was trained on, as far as they are ingested.
         notes: of files that changed, vanished and the like, and of a ledger that had to be mended.
     """
 
     fingerprint: str
     nothing_to_do: str | None
+    new_images: int
     notes: tuple[str, ...]
 
 
@@ -60,6 +62,7 @@ def look(config: PipelineConfig) -> Outlook:
     return Outlook(
         fingerprint=_fingerprint(found, trained),
         nothing_to_do=verdict.words if found.is_empty and not verdict.proceed else None,
+        new_images=verdict.new_images,
         notes=(*known.notes, *delivery.in_words(found)),
     )
 

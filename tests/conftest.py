@@ -8,9 +8,13 @@ import tarfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from PIL import Image
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 _SAMPLE = Path(__file__).resolve().parent.parent / "data" / "cifar10_sample"
 
@@ -70,3 +74,11 @@ def flat_folder(sample_pngs, tmp_path_factory) -> Path:
         for number, png in enumerate(pngs[16:]):
             (root / f"{label[0]}{number:03}.png").write_bytes(png)
     return root
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator["Browser"]:
+    """The machine's own Chromium, where there is one."""
+    import browsing  # brings a driver that few tests need
+
+    yield from browsing.launched()

@@ -5,7 +5,7 @@ import json
 import math
 from typing import Any
 
-from components.report.content import ReportContent, Row
+from components.report.content import ReportContent, Row, Spans
 from components.report.drift import drift_metrics
 
 
@@ -13,6 +13,7 @@ def metrics_json(content: ReportContent) -> str:
     """Writes rows, ingest counts and the push decision as strict JSON; what is not finite becomes null."""
     return json.dumps(
         {
+            "started": content.started,
             "rows": [_row(row) for row in content.rows],
             "ingest": {
                 counts.source: {
@@ -26,6 +27,7 @@ def metrics_json(content: ReportContent) -> str:
             "blessed": content.decision is not None and content.decision.blessed,
             "pushed": None if content.decision is None else content.decision.pushed,
             "pretrain_start": content.pretrain_start,
+            "spans": None if content.spans is None else _spans(content.spans),
             "drift": None if content.drift is None else _finite(drift_metrics(content.drift)),
             "decision": None if content.decision is None else _finite(dataclasses.asdict(content.decision)),
         },
@@ -36,6 +38,10 @@ def metrics_json(content: ReportContent) -> str:
 
 def _row(row: Row) -> dict[str, Any]:
     return _finite(dataclasses.asdict(row))
+
+
+def _spans(spans: Spans) -> dict[str, Any]:
+    return {"decision": spans.decision, "window": [dataclasses.asdict(span) for span in spans.window]}
 
 
 def _finite(value: Any) -> Any:

@@ -1,20 +1,12 @@
 """Turns the content into one HTML page that needs nothing from elsewhere."""
 
-import base64
-import hashlib
-import json
 from importlib import resources
 from typing import Any
 
 import plotly.graph_objects as go
-from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
-from plotly.offline import get_plotlyjs
-from plotly.utils import PlotlyJSONEncoder
 
-from components.report import analysis, charts, content, graph, pictures, sentences, tables
+from components.report import analysis, charts, content, document, graph, pictures, sentences, tables
 
-PACKAGE = "components.report"
 # The same layout of the map and the same queries whenever the same run is reported.
 SEED = 0
 
@@ -22,37 +14,22 @@ SEED = 0
 def render(report: content.ReportContent) -> str:
     """Renders the page.
 
-    Scripts run only if their hash stands in the page's content-security policy, which forbids everything
-    else: a class or file name that reached the page as markup could do nothing.
-
     Args:
       report: what to show.
 
     Returns:
       A whole HTML document, plotly.js included.
     """
-    files = resources.files(PACKAGE)
-    template, stylesheet, script = (
-        files.joinpath(name).read_text("utf-8") for name in ("template.html.j2", "page.css", "page.js")
-    )
-    plotly = get_plotlyjs()
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {
+    page = _page(report)
+    filters = {
         "estimate": sentences.estimate,
         "percent": content.percent,
         "interval": sentences.interval,
         "moment": sentences.moment,
         "settings": sentences.settings,
     }
-    page = _page(report)
-    return environment.from_string(template).render(
-        page,
-        stylesheet=Markup(stylesheet),
-        plotly=Markup(plotly),
-        script=Markup(script),
-        script_hashes=Markup(f"{_hash(plotly)} {_hash(script)}"),
-        figures=_json_block({name: figure.to_plotly_json() for name, figure in page["charts"].items()}),
-    )
+    template = resources.files(document.PACKAGE).joinpath("template.html.j2").read_text("utf-8")
+    return document.render(template, page, page["charts"], filters=filters)
 
 
 def _page(report: content.ReportContent) -> dict[str, Any]:
@@ -104,14 +81,3 @@ def _charts(
         shown["lineage"] = graph.lineage_chart(report.nodes)
         shown["times"] = graph.time_chart(report.nodes)
     return shown
-
-
-def _hash(script: str) -> str:
-    """The source expression that lets exactly this inline script run. Source: CSP Level 3, section 2.3.1."""
-    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
-
-
-def _json_block(value: object) -> Markup:
-    """JSON for a script element: with its angle brackets escaped, no text in it can end the element."""
-    text = json.dumps(value, cls=PlotlyJSONEncoder)
-    return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))

@@ -11,6 +11,7 @@ from rich.console import Console
 from components.vertex_push.settings import RegistryConfig
 from pipeline import preflight
 from pipeline.config import PipelineConfig
+from pipeline.history.journal import Journal
 from pipeline.runners import results
 from pipeline.runners.kubeflow import RUN_RECORD, compile_pipeline
 from pipeline.runners.rehearsal.buckets import local_buckets
@@ -42,6 +43,7 @@ def run(
     parallel: int = 2,
     interpreters: Mapping[str, str] | None = None,
     started_s: float | None = None,
+    journal: Journal | None = None,
 ) -> None:
     """Compiles the pipeline and runs the compiled JSON; gs:// is a folder in `config.output`.
 
@@ -52,6 +54,7 @@ def run(
         interpreters: Pythons that stand for images, by the images' names, and find nothing of this repository but
             what is installed in them; this one stands for all others.
         started_s: when the program began, on `time.monotonic`; None: now.
+        journal: told of what was found and made, for the history; None: there is none.
 
     Raises:
         ConfigError: it cannot be compiled, or what it compiles to would not run on Vertex AI.
@@ -69,6 +72,8 @@ def run(
     images = _images(config, interpreters or {}, output)
     root = Path(local_buckets(config.vertex.pipeline_root, output / BUCKETS))
     root.mkdir(parents=True, exist_ok=True)
+    if journal:
+        journal.pushes_into(root / "pushed")
     here = config.data.model_validate(local_buckets(config.data.model_dump(), output / BUCKETS))
     looks = preflight.inspect(config.model_copy(update={"data": here}))
     compiled = compile_pipeline(
@@ -87,7 +92,7 @@ def run(
             parallel=parallel,
             images=images,
             failure_policy=config.vertex.failure_policy,
-            observer=_Announcer(console, record),
+            observer=_Announcer(console, record, journal),
         )
     except RefusedError as error:
         raise ConfigError(f"the compiled pipeline would not run: {error}") from error
@@ -101,7 +106,7 @@ def run(
         return
     report = outcome.results[_REPORT_NODE].made.artifacts[_REPORT_KEY]["uri"]
     try:
-        results.publish(output, Path(report), record, console)
+        results.publish(output, Path(report), record, console, journal=journal)
     finally:
         took_s, peak_gb = time.monotonic() - started_s, results.peak_bytes() / 1e9
         console.print(f"took {took_s:.0f} s with {parallel} nodes at once; peak memory of one {peak_gb:.2f} GB")
@@ -141,8 +146,8 @@ def _images(config: PipelineConfig, interpreters: Mapping[str, str], workdir: Pa
 class _Announcer(Observer):
     """Says when each node starts and how it went, and keeps the record that the report reads."""
 
-    def __init__(self, console: Console, record: results.RunRecord) -> None:
-        self._console, self._record = console, record
+    def __init__(self, console: Console, record: results.RunRecord, journal: Journal | None) -> None:
+        self._console, self._record, self._journal = console, record, journal
         self._total, self._width = 0, 0
         self._numbers: dict[str, int] = {}
 
@@ -159,6 +164,8 @@ class _Announcer(Observer):
         if result.good:
             cached = result.state is State.CACHED
             self._record.add(task.name, result.seconds, cached=cached, inputs=sorted(task.after))
+            if self._journal and task.name == _SPAN_NODE:
+                self._journal.ingested(made["uri"] for made in result.made.artifacts.values())
         self._say(task, _WORDS.get(result.state, f"{result.seconds:6.1f} s"))
 
     def _say(self, task: Task, words: str) -> None:

@@ -19,6 +19,7 @@ from tfx.orchestration.portable import launcher, partial_run_utils, runtime_para
 from tfx.proto.orchestration import pipeline_pb2
 
 from pipeline.config import PipelineConfig
+from pipeline.history.journal import Journal
 from pipeline.pipeline import Locations, create_pipeline
 from pipeline.runners.beam_processes import beam_pipeline_args
 from pipeline.runners.console import ProgressHandler, closing_line
@@ -151,6 +152,7 @@ def run(
     from_node: str | None = None,
     to_node: str | None = None,
     started_s: float | None = None,
+    journal: Journal | None = None,
 ) -> None:
     """Runs the pipeline, or a part of it, and leaves its report and metrics in `config.output`.
 
@@ -161,6 +163,7 @@ def run(
         from_node: first node to run; the ones before it must have run before.
         to_node: last node to run.
         started_s: when the program began, on `time.monotonic`; None: now.
+        journal: told of what was found and made, for the history; None: there is none.
 
     Raises:
         ConfigError: there is no node of that name, or none between the two; or Beam is to run elsewhere.
@@ -216,11 +219,13 @@ def _run(
     finally:
         for logger in loggers:
             logger.removeHandler(handler)
+        if journal:
+            journal.ingested(runner.output_uris.get(_SPAN_NODE, ()))
     if _SPAN_NODE in runner.output_uris:
         console.print(decision_in_words(runner.output_uris[_SPAN_NODE]), markup=False, soft_wrap=True)
     try:
         if _REPORT_NODE in runner.output_uris:
-            publish(output, Path(runner.output_uris[_REPORT_NODE][0]), record, console)
+            publish(output, Path(runner.output_uris[_REPORT_NODE][0]), record, console, journal=journal)
     finally:
         seconds = {node.name: node.seconds for node in record.nodes}
         line = closing_line(seconds, total_s=time.monotonic() - started_s, peak_bytes=peak_bytes())

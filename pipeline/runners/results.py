@@ -14,6 +14,7 @@ from typing import Any
 from rich.console import Console
 
 from components.span_ingest.settings import SPANS_FILE
+from pipeline.history.journal import Journal
 from pipeline.runners.console import accuracy_table
 
 _IDENTITY_FILE = ".identity"
@@ -119,7 +120,9 @@ def lay_out(output: Path, report: Path, record: RunRecord) -> dict[str, Any]:
     return metrics
 
 
-def publish(output: Path, report: Path, record: RunRecord, console: Console) -> None:
+def publish(
+    output: Path, report: Path, record: RunRecord, console: Console, *, journal: Journal | None = None
+) -> None:
     """Lays out the report and `metrics.json` of a run that has ended, and prints the table.
 
     Args:
@@ -127,11 +130,14 @@ def publish(output: Path, report: Path, record: RunRecord, console: Console) -> 
         report: the artifact of the Report node.
         record: of the run's nodes.
         console: for the table and the places of the model and the report.
+        journal: of the run, for the history.
 
     Raises:
         NotPushedError: the model was refused; all is published.
     """
     metrics = lay_out(output, report, record)
+    if journal:
+        journal.reported(report, metrics["nodes"])
     console.print()
     console.print(accuracy_table(metrics["rows"]))
     console.print(f"model:  {metrics['pushed'] or 'not pushed'}", markup=False, soft_wrap=True)

@@ -197,7 +197,9 @@ def test_lineage_leaves_out_what_others_imply():
 def test_metrics_hold_the_contract(content):
     metrics = json.loads(metrics_json(content))
 
-    assert set(metrics) == {"rows", "ingest", "blessed", "pushed", "decision", "drift", "pretrain_start"}
+    assert set(metrics) == {
+        "started", "rows", "ingest", "blessed", "pushed", "decision", "drift", "pretrain_start", "spans",
+    }  # fmt: skip
     assert len(metrics["rows"]) == 10
     assert set(metrics["rows"][0]) == {
         "arm", "label_fraction", "n_labels", "top1", "top5", "n_test", "seed", "settings",
@@ -207,6 +209,16 @@ def test_metrics_hold_the_contract(content):
     assert metrics["pushed"] == "runs/local/serving/3"
     assert metrics["decision"]["reason"].startswith("Pushed as version 3: top-1 0.4520")
     assert metrics["decision"]["match"]["difference"] == {"value": 0.022, "low": -0.006, "high": 0.05}
+
+
+def test_metrics_tell_of_the_window_where_the_source_grows(content, tmp_path):
+    assert json.loads(metrics_json(content))["spans"] is None
+    sources = write_sources(tmp_path, n_test=30)
+    write_spans(sources)
+    spans = json.loads(metrics_json(load_content(sources)))["spans"]
+    assert spans["decision"] == "1 new images, 10 in the window"
+    newest = {"span": 2, "read": 3, "kept": 1, "duplicate": 2, "rejected": 0, "images": 1}
+    assert {**spans["window"][-1], **newest} == spans["window"][-1]
 
 
 def test_metrics_without_a_decision_are_not_blessed(content):

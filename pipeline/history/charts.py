@@ -1,0 +1,165 @@
+"""The charts of the history: accuracy, images and drift, run by run."""
+
+from collections.abc import Callable, Sequence
+
+import plotly.graph_objects as go
+
+from components.report import style
+from pipeline.history.records import Accuracy, Outcome, Record
+
+# What became of the candidate, by colour and symbol.
+_DECISIONS: dict[Outcome, tuple[str, str]] = {
+    "promoted": (style.BLUE, "circle"),
+    "unchanged": (style.SKY, "circle-open"),
+    "kept back": (style.VERMILION, "x"),
+    "refused": (style.PURPLE, "x-open"),
+}
+_COUNTED = (("kept", style.BLUE), ("duplicate", style.GREY), ("rejected", style.VERMILION))
+# p-values of a permutation test are not smaller than one in some thousands: below this is no room for a point.
+_LEAST_P = 1e-4
+_MOST_TICKS = 12
+
+
+def all_charts(records: Sequence[Record]) -> dict[str, go.Figure]:
+    """Those for which there is something to draw, by name.
+
+    Args:
+        records: the oldest first.
+    """
+    drawn = {
+        "accuracy": (_accuracy, lambda record: record.candidate),
+        "images": (_images, lambda record: record.delivery or record.window_images),
+        "drift": (_drift, lambda record: record.drift and record.drift.p_value is not None),
+    }
+    chosen = {name: [record for record in records if has(record)] for name, (_, has) in drawn.items()}
+    return {name: draw(chosen[name]) for name, (draw, _) in drawn.items() if chosen[name]}
+
+
+def _accuracy(records: Sequence[Record]) -> go.Figure:
+    """Each candidate with its interval, its symbol telling what became of it; as a line, the champions it met."""
+    shown = style.figure(400)
+    met = [record for record in records if record.champion_met]
+    shown.add_trace(
+        go.Scatter(
+            name="champion, on the same images",
+            x=[record.started for record in met],
+            y=[record.champion_met.top1 for record in met],
+            mode="lines+markers",
+            line={"color": style.GREY, "width": 1.5, "dash": "dot"},
+            marker={"symbol": "line-ew-open", "size": 10},
+            customdata=[f"version {record.version_met}" for record in met],
+            hovertemplate="%{y:.1%}, %{customdata}",
+        )
+    )
+    for outcome in dict.fromkeys(record.outcome for record in records):
+        colour, symbol = _DECISIONS.get(outcome, (style.YELLOW, "diamond"))
+        chosen = [record for record in records if record.outcome == outcome]
+        shown.add_trace(
+            go.Scatter(
+                name=outcome,
+                x=[record.started for record in chosen],
+                y=[record.candidate.top1 for record in chosen],
+                mode="markers",
+                marker={"color": colour, "symbol": symbol, "size": 10},
+                error_y=_interval([record.candidate for record in chosen]),
+                hovertemplate="%{y:.1%}",
+            )
+        )
+    shown.update_yaxes(title={"text": "top-1 accuracy"}, tickformat=".0%", rangemode="tozero")
+    return _by_time(shown)
+
+
+def _interval(scored: Sequence[Accuracy]) -> dict[str, object]:
+    return {
+        "type": "data",
+        "array": [0 if one.high is None else one.high - one.top1 for one in scored],
+        "arrayminus": [0 if one.low is None else one.top1 - one.low for one in scored],
+        "thickness": 1.2,
+        "width": 4,
+    }
+
+
+def _images(records: Sequence[Record]) -> go.Figure:
+    """What became of each delivery as bars one upon the other, and the window as a line on an axis of its own."""
+    shown = style.figure(400, barmode="stack")
+    delivered = [record for record in records if record.delivery]
+    for name, colour in _COUNTED:
+        shown.add_trace(
+            go.Bar(
+                name=name,
+                # By run and not by time: bars of a time axis are as narrow as the runs are close.
+                x=[record.name for record in delivered],
+                y=[getattr(record.delivery, name) for record in delivered],
+                marker={"color": colour},
+                hovertemplate="%{y:,}",
+            )
+        )
+    pretrained = [record for record in records if record.window_images]
+    shown.add_trace(
+        go.Scatter(
+            name="window",
+            x=[record.name for record in pretrained],
+            y=[record.window_images for record in pretrained],
+            yaxis="y2",
+            mode="lines+markers",
+            line={"color": style.GREEN, "width": 2},
+            customdata=[f"{record.window_spans} spans" for record in pretrained],
+            hovertemplate="%{y:,} of %{customdata}",
+        )
+    )
+    shown.update_layout(yaxis2={"overlaying": "y", "side": "right"})
+    style.style_axes(shown)
+    shown.update_yaxes(rangemode="tozero")
+    shown.update_layout(
+        yaxis={"title": {"text": "images of the delivery"}},
+        yaxis2={"title": {"text": "images in the window"}, "showgrid": False},
+    )
+    names = [record.name for record in records]
+    ticks = records[:: -(-len(records) // _MOST_TICKS)]
+    shown.update_xaxes(
+        type="category",
+        categoryorder="array",
+        categoryarray=names,
+        tickvals=[record.name for record in ticks],
+        ticktext=[style.plain(record.started[:10]) for record in ticks],
+    )
+    return shown
+
+
+def _drift(records: Sequence[Record]) -> go.Figure:
+    """The p-value of the champion's embeddings, with the alarm's threshold."""
+    shown = style.figure(320)
+    chosen: tuple[tuple[str, str, Callable[[Record], bool]], ...] = (
+        ("no drift found", style.BLUE, lambda record: not record.drift.findings),
+        ("drift found", style.VERMILION, lambda record: bool(record.drift.findings)),
+    )
+    for name, colour, belongs in chosen:
+        those = [record for record in records if belongs(record)]
+        shown.add_trace(
+            go.Scatter(
+                name=name,
+                x=[record.started for record in those],
+                y=[max(record.drift.p_value, _LEAST_P) for record in those],
+                mode="markers",
+                marker={"color": colour, "size": 10},
+                hovertemplate="p = %{y:.2g}",
+            )
+        )
+    shown.add_trace(
+        go.Scatter(
+            name="alarm, from here down",
+            x=[record.started for record in records],
+            y=[record.drift.threshold for record in records],
+            mode="lines+markers",
+            line={"color": style.AXIS, "dash": "dash", "width": 1.5},
+            marker={"size": 3},
+            hovertemplate="%{y:.2g}",
+        )
+    )
+    shown.update_yaxes(type="log", title={"text": "p-value (log scale)"})
+    return _by_time(shown)
+
+
+def _by_time(shown: go.Figure) -> go.Figure:
+    shown.update_xaxes(type="date")
+    return shown

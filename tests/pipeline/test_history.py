@@ -1,0 +1,354 @@
+"""What is kept of each run, and the page about all of them."""
+
+import json
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from components.report import document
+from pipeline import cli
+from pipeline.history.journal import Journal
+from pipeline.history.page import write_page
+from pipeline.history.records import Records
+from pipeline.history.recovery import recover
+
+ATTACK = '<img src=x onerror="alert(1)">'
+
+
+class Page(HTMLParser):
+    """The rows of the page's table, its links, its scripts and its text."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.rows, self.links, self.scripts, self.text = [], [], [], ""
+        self._inside = ""
+        self.feed(path.read_text("utf-8"))
+
+    def handle_starttag(self, tag, attributes):
+        self._inside = tag if tag in ("script", "style") else ""
+        if tag == "tr":
+            self.rows.append([])
+        elif tag == "td":
+            self.rows[-1].append("")
+        elif tag == "script":
+            self.scripts.append("")
+        elif tag == "a":
+            self.links.append(dict(attributes)["href"])
+
+    def handle_endtag(self, tag):
+        self._inside = ""
+
+    def handle_data(self, data):
+        if self._inside == "script":
+            self.scripts[-1] += data
+        elif not self._inside:
+            self.text += data
+            if self.rows and self.rows[-1]:
+                self.rows[-1][-1] += data.strip()
+
+    @property
+    def charts(self):
+        return json.loads(self.scripts[0])
+
+    @property
+    def outcomes(self):
+        return [row[1] for row in self.rows if row]
+
+
+def spans_json(*, proceed=True, new_images=30, words="30 new images, 90 in the window", made=True):
+    span = {"span": 4, "read": 40, "kept": 30, "duplicate": 6, "rejected": 4}
+    return {
+        "decision": {"proceed": proceed, "new_images": new_images, "words": words},
+        "made": span if made else None,
+        "window": [{**span, "span": 3, "images": 60}, {**span, "images": 30}, {**span, "span": 2, "images": 0}],
+    }
+
+
+def metrics(*, pushed="/out/pushed/2", reason="Pushed as version 2: better.", champion=None, match=True, p_value=0.4):
+    estimates = {"value": 0.5, "low": 0.4, "high": 0.6}
+    return {
+        "started": "2026-03-02T03:00:00+00:00",
+        "rows": [
+            {"arm": "finetune", "label_fraction": 1.0, "top1": 0.5, "n_test": 100},
+            {"arm": "finetune", "label_fraction": 0.1, "top1": 0.3, "n_test": 100},
+            {"arm": "supervised", "label_fraction": 1.0, "top1": 0.6, "n_test": 100},
+        ],
+        "ingest": {"unlabeled": {"read": 8, "kept": 7, "duplicate": 1, "rejected": 0}},
+        "spans": {"decision": "", "window": spans_json()["window"][:2]},
+        "drift": {"p_value": p_value, "threshold": 0.005, "findings": []},
+        "decision": {
+            "pushed": pushed,
+            "reason": reason,
+            "version": "2" if pushed else "",
+            "champion": {"version": "1", "top-1": 0.45} if champion is None else champion,
+            "match": {"candidate": estimates, "champion": {**estimates, "value": 0.45}} if match else None,
+        },
+    }
+
+
+class Runs:
+    """Runs that leave in an output folder what real ones do, and nothing else."""
+
+    def __init__(self, output: Path) -> None:
+        self.output, self.records, self._n_artifacts = output, Records(str(output)), 0
+
+    def begin(self, command="retrain") -> Journal:
+        journal = Journal(str(self.output), command)
+        journal.pushes_into(self.output / "pushed")
+        return journal
+
+    def finds_nothing(self, words="no new images: nothing to do", new_images=0) -> None:
+        journal = self.begin()
+        journal.looked(words, new_images=new_images)
+        journal.end(None, exit_code=0)
+
+    def ingests(self, journal: Journal, **told) -> None:
+        summary = self.output / "artifacts" / "SpanIngest" / "summary" / "7"
+        summary.mkdir(parents=True, exist_ok=True)
+        (summary / "spans.json").write_text(json.dumps(spans_json(**told)))
+        journal.ingested([str(summary.parent), str(summary)])
+
+    def report(self, page="a report", **told) -> Path:
+        self._n_artifacts += 1
+        artifact = self.output / "artifacts" / "Report" / "report" / str(self._n_artifacts)
+        artifact.mkdir(parents=True)
+        (artifact / "metrics.json").write_text(json.dumps(metrics(**told)))
+        (artifact / "report.html").write_text(page)
+        return artifact
+
+    def completes(self, page="a report", *, cached=False, exit_code=0, **told) -> None:
+        journal = self.begin()
+        self.ingests(journal)
+        journal.reported(self.report(page, **told), [{"name": "Push", "cached": cached}])
+        journal.end(None, exit_code=exit_code)
+
+    @property
+    def last(self):
+        return self.records.read()[0][-1]
+
+    @property
+    def page(self) -> Page:
+        return Page(self.output / "history.html")
+
+
+@pytest.fixture
+def runs(tmp_path, monkeypatch):
+    """Runs one after the other that are a second each, whatever the clock says."""
+    moments = iter(range(1_000))
+    from pipeline.history import journal, records
+
+    # Megabytes of a library are hashed, written and parsed again for each page; the browser's test has them.
+    monkeypatch.setattr(document, "get_plotlyjs", lambda: "plotly")
+    start = records.now()
+    monkeypatch.setattr(journal, "now", lambda: start + records.datetime.timedelta(seconds=next(moments)))
+    return Runs(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("told", "cached", "outcome"),
+    [
+        ({}, False, "promoted"),
+        ({}, True, "unchanged"),
+        ({"champion": {"version": "2"}, "match": False}, False, "unchanged"),
+        ({"pushed": None, "reason": "Kept back: worse."}, False, "kept back"),
+        ({"pushed": None, "reason": "Not blessed.", "champion": {}, "match": False}, False, "refused"),
+        ({"champion": {}, "match": False, "reason": "Pushed as version 2: the first."}, False, "promoted"),
+    ],
+)
+def test_completed_run_is_told_with_its_decision(runs, told, cached, outcome):
+    runs.completes(cached=cached, exit_code=4 if told.get("pushed", 1) is None else 0, **told)
+    record = runs.last
+    assert record.outcome == outcome
+    assert record.words == metrics(**told)["decision"]["reason"]
+    assert record.candidate.top1 == 0.5  # of the largest fraction, which is what would be pushed
+    assert record.candidate.low == pytest.approx(0.4 if told.get("match", True) else 0.4038, abs=1e-4)
+    assert (record.champion_met and record.champion_met.top1) == (0.45 if told.get("match", True) else None)
+    assert runs.page.outcomes == [outcome]
+
+
+def test_delivery_window_and_drift_are_on_the_page(runs):
+    runs.completes(p_value=0.0031)
+    record = runs.last
+    counts = record.delivery
+    assert (counts.span, counts.read) == (4, 40) and counts.read == counts.kept + counts.duplicate + counts.rejected
+    assert (record.new_images, record.window_images, record.window_spans) == (30, 90, 2)
+    [row] = filter(None, runs.page.rows)
+    assert row[3:11] == ["40", "30", "6", "4", "90", "50.0 (40.0 to 60.0)", "45.0 (40.0 to 60.0)", "0.0031"]
+    charts = runs.page.charts
+    assert set(charts) == {"accuracy", "images", "drift"}
+    assert [(bar["name"], bar["y"]) for bar in charts["images"]["data"][:3]] == [
+        ("kept", [30]),
+        ("duplicate", [6]),
+        ("rejected", [4]),
+    ]
+    assert charts["drift"]["data"][0]["y"] == [0.0031]
+
+
+def test_run_without_spans_tells_what_it_read(runs):
+    journal = runs.begin(command="run")
+    artifact = runs.report()
+    told = metrics() | {"spans": None, "drift": None}
+    (artifact / "metrics.json").write_text(json.dumps(told))
+    journal.reported(artifact, [])
+    journal.end(None, exit_code=0)
+    assert (runs.last.delivery.span, runs.last.delivery.read, runs.last.window_images) == (None, 8, None)
+
+
+def test_every_report_stays_under_its_own_name_and_one_that_is_the_same_is_kept_once(runs):
+    for page in ("first", "second", "second", "third"):
+        runs.completes(page)
+    links = runs.page.links[-4:]
+    assert [(runs.output / link).read_text() for link in links] == ["third", "second", "second", "first"]
+    assert len(set(links)) == len(list((runs.output / "history").glob("*.html"))) == 3
+
+
+@pytest.mark.parametrize("outcome", ["stopped by drift", "data refused", "failed", "interrupted"])
+def test_run_that_did_not_end_well_is_told_with_what_it_had_ingested(runs, outcome):
+    journal = runs.begin()
+    runs.ingests(journal)
+    journal.end(outcome, exit_code=3, words="the images are upside down")
+    assert (runs.last.outcome, runs.last.exit_code, runs.last.delivery.kept) == (outcome, 3, 30)
+    [row] = filter(None, runs.page.rows)
+    assert row[1:4] == [outcome, "the images are upside down", "40"]
+
+
+def test_too_little_after_an_ingestion_is_waiting_or_nothing_new(runs):
+    for new_images, outcome in ((0, "nothing new"), (3, "waiting")):
+        journal = runs.begin()
+        runs.ingests(journal, proceed=False, new_images=new_images, words=f"{new_images} new")
+        journal.end(None, exit_code=0)
+        assert (runs.last.outcome, runs.last.words) == (outcome, f"{new_images} new")
+
+
+def test_run_that_is_killed_has_left_a_trace(runs):
+    runs.begin()
+    write_page(runs.records)
+    [row] = filter(None, runs.page.rows)
+    assert row[1:3] == ["unfinished", "It still runs, or was killed."]
+
+
+def test_runs_in_a_row_that_found_nothing_are_told_together_and_others_are_not(runs):
+    for _ in range(3):
+        runs.finds_nothing()
+    runs.completes()
+    runs.finds_nothing()
+    runs.finds_nothing("2 new images: waiting for more", new_images=2)
+    runs.finds_nothing("2 new images: waiting for more", new_images=2)
+    assert [(record.outcome, record.runs) for record in runs.records.read()[0]] == [
+        ("nothing new", 3),
+        ("promoted", 1),
+        ("nothing new", 1),
+        ("waiting", 2),
+    ]
+    assert len(list((runs.output / "history").glob("*.json"))) == 4
+    assert "3 runs" in runs.page.outcomes[-1]
+
+
+def test_deliveries_that_brought_nothing_are_each_told(runs):
+    for span in (4, 5):
+        journal = runs.begin()
+        runs.ingests(journal, proceed=False, new_images=0, words="no new images: nothing to do")
+        told = runs.output / "artifacts" / "SpanIngest" / "summary" / "7" / "spans.json"
+        changed = json.loads(told.read_text())
+        changed["made"]["span"] = span
+        told.write_text(json.dumps(changed))
+        journal.ingested([str(told.parent)])
+        journal.end(None, exit_code=0)
+    assert [record.delivery.span for record in runs.records.read()[0]] == [4, 5]
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b'{"name": "other"}', b"\xff\xfe\x00", b"[1, 2]"])
+def test_damaged_record_is_said_and_hides_no_other(runs, content):
+    runs.completes("first")
+    runs.completes("second")
+    damaged = runs.output / "history" / f"{runs.records.read()[0][0].name}.json"
+    damaged.write_bytes(content)
+    runs.finds_nothing()
+    assert runs.page.outcomes == ["nothing new", "promoted"]
+    assert f"cannot be read: history/{damaged.name}" in runs.page.text
+    assert damaged.read_bytes() == content
+
+
+def test_record_under_another_name_is_damaged(runs):
+    runs.finds_nothing()
+    [path] = (runs.output / "history").glob("*.json")
+    path.with_name("copy.json").write_bytes(path.read_bytes())
+    found, damaged = runs.records.read()
+    assert (len(found), damaged) == (1, ["history/copy.json"])
+
+
+def test_lost_records_are_made_anew_from_the_reports(runs):
+    for page, told in (("first", {}), ("second", {"pushed": None}), ("third", {})):
+        runs.completes(page, **told)
+    lost, kept, _ = runs.records.read()[0]
+    (runs.output / "history" / f"{lost.name}.json").unlink()
+    (runs.output / "history" / f"{lost.name}.html").unlink()
+    [made] = recover(runs.records)
+    for field in ("outcome", "words", "candidate", "champion_met", "drift", "delivery", "window_images", "artifact"):
+        assert getattr(made, field) == getattr(lost, field), field
+    assert made.recovered and made.started == "2026-03-02T03:00:00+00:00"
+    assert (runs.output / "history" / made.report).read_text() == "first"
+    assert kept in runs.records.read()[0] and recover(runs.records) == []
+
+
+def test_command_writes_the_page_anew_and_says_what_was_recovered(runs):
+    runs.report("only an artifact")
+    done = CliRunner().invoke(cli.main, ["history", "--output", str(runs.output)])
+    assert done.exit_code == 0, done.output
+    assert done.output.splitlines() == [
+        "recovered from artifacts/Report/report/1: promoted",
+        f"history: {runs.output / 'history.html'}",
+    ]
+    assert runs.page.outcomes == ["promotedrecovered"]
+
+
+def test_champion_and_its_changes_by_hand_are_told(runs):
+    pushed = runs.output / "pushed"
+    pushed.mkdir()
+    (pushed / "CHAMPION").write_text("2\n")
+    entry = {"champion": 1, "former": 2, "reason": "Rolled back by hand."}
+    lines = [
+        json.dumps({"time": "2030-01-01T00:00:00+00:00", "event": "rolled back", **entry}),
+        json.dumps({"time": "2030-01-01T00:00:00+00:00", "event": "promoted", "candidate": "ab12", **entry}),
+        "{ half a li",
+    ]
+    (pushed / "HISTORY.jsonl").write_text("\n".join(lines) + "\n")
+    runs.completes()
+    assert runs.last.champion == 2
+    assert runs.page.outcomes == ["rolled back", "promoted"]
+    assert f"line 3 of {pushed / 'HISTORY.jsonl'}" in runs.page.text
+
+
+def test_hostile_words_stay_text(runs):
+    journal = runs.begin()
+    runs.ingests(journal)
+    journal.end("failed", exit_code=3, words=f"{ATTACK} \udcff </script><script>alert(2)</script>")
+    page = (runs.output / "history.html").read_text("utf-8")
+    assert ATTACK not in page and "<script>alert(2)" not in page
+    assert "default-src 'none'" in page and 'src="http' not in page and "<link" not in page
+    assert len(runs.page.scripts) == 3 and f"{ATTACK} \\udcff" in runs.page.text
+
+
+def test_output_that_takes_no_history_is_said_and_hides_no_result(runs):
+    (runs.output / "history").write_text("in the way")
+    journal = runs.begin()
+    journal.end("failed", exit_code=1, words="no space left")
+    assert "history" in journal.problem and str(runs.output) in journal.problem
+
+
+def test_retraining_that_finds_nothing_is_recorded_by_the_command(tmp_path):
+    """As a user starts it: with an empty source nothing is loaded, and the page is there."""
+    source = tmp_path / "source"
+    source.mkdir()
+    command = [sys.executable, "-W", "ignore", "-m", "pipeline", "retrain", "--unlabeled", str(source)]
+    command += ["--labeled", str(source), "--output", str(tmp_path / "run")]
+    command += ["--set", f"retrain.store={tmp_path / 'store'}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    [record] = Records(str(tmp_path / "run")).read()[0]
+    assert (record.outcome, record.command, record.exit_code) == ("nothing new", "retrain", 0)
+    assert Page(tmp_path / "run" / "history.html").outcomes == ["nothing new"]
