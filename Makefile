@@ -27,6 +27,8 @@ require_python311 = test -n "$(PYTHON311)" || { echo "Python 3.11, 3.12 or 3.13 
 run_arguments = $(if $(UNLABELED),--unlabeled "$(UNLABELED)") $(if $(LABELED),--labeled "$(LABELED)") \
 	$(if $(TEST),--test "$(TEST)") $(if $(OUTPUT),--output "$(OUTPUT)") $(if $(CONFIG),--config "$(CONFIG)") \
 	$(foreach setting,$(SET),--set "$(setting)") $(if $(FROM),--from "$(FROM)") $(if $(TO),--to "$(TO)")
+watch_arguments = $(run_arguments) $(if $(CRON),--cron "$(CRON)") $(if $(TIMEZONE),--timezone "$(TIMEZONE)") \
+	$(if $(FILES),--files)
 compile_arguments = $(if $(CONFIG),--config "$(CONFIG)") $(if $(OUTPUT),--output "$(OUTPUT)") \
 	$(foreach setting,$(SET),--set "$(setting)")
 config_arguments = $(if $(CONFIG),--config "$(CONFIG)") $(foreach setting,$(SET),--set "$(setting)")
@@ -52,6 +54,10 @@ local-run: $(READY)  ## the whole pipeline here: [UNLABELED= LABELED= TEST= OUTP
 .PHONY: retrain
 retrain: $(READY)  ## one cycle over a source that grows: ingest what is new, train if that is enough: CONFIG= [as local-run], with retrain.store
 	@$(PYTHON) -m pipeline retrain $(run_arguments)
+
+.PHONY: watch
+watch: $(READY)  ## make retrain over and over: when files appear, or CRON="0 3 * * 1", or both: CONFIG= [TIMEZONE= FILES=1, as local-run]
+	@$(PYTHON) -m pipeline watch $(watch_arguments)
 
 .PHONY: history
 history: $(READY)  ## write history.html anew, records that were lost from the reports: [OUTPUT= CONFIG= SET=]

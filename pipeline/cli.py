@@ -6,14 +6,14 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from pipeline import cli_cloud, reference
-from pipeline.config import PipelineConfig, load_config
+from pipeline import cli_cloud, cli_options, cli_watch, reference
+from pipeline.config import PipelineConfig
 from trainer.config import ConfigError
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ _EXIT_DONE, _EXIT_FAILED, _EXIT_CONFIG, _EXIT_DATA, _EXIT_REFUSED, _EXIT_INTERRU
 _DRIFT_NODE = "Drift"
 _LOADING = "loading TensorFlow and TFX ..."
 _REHEARSAL_OUTPUT = "runs/rehearsal"
-_SOURCES = ("unlabeled", "labeled", "test")
 
 
 def _interpreters(_context: click.Context, _parameter: click.Parameter, given: tuple[str, ...]) -> dict[str, str]:
@@ -38,50 +37,16 @@ def _interpreters(_context: click.Context, _parameter: click.Parameter, given: t
 
 
 @click.group(
-    commands=cli_cloud.COMMANDS, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+    commands=[*cli_cloud.COMMANDS, cli_watch.watch],
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 def main() -> None:
     """SimCLR from unlabeled images to a served model."""
 
 
-def _local(command: Callable[..., None]) -> Callable[..., None]:
-    """Gives a command the options of a run on this machine."""
-    for option in reversed(
-        [
-            click.option(
-                "--unlabeled", metavar="PATH", help="Images to pretrain on: folder, archive, TFRecords or glob."
-            ),
-            click.option(
-                "--labeled", metavar="PATH", help="Images with labels: class folders, .cls members or a manifest."
-            ),
-            click.option(
-                "--test", metavar="PATH", help="Labelled images that only score. Without it a tenth is held out."
-            ),
-            click.option(
-                "--output", metavar="PATH", help="Folder of everything that the run leaves. Default: runs/local."
-            ),
-            click.option(
-                "--config", "config_path", metavar="FILE", help="YAML file with any part of the configuration."
-            ),
-            click.option(
-                "--set",
-                "overrides",
-                metavar="FIELD=VALUE",
-                multiple=True,
-                help="One field, such as pretrain.epochs=20. Repeatable.",
-            ),
-            click.option(
-                "--from", "from_node", metavar="NODE", help="Start at this node; those before it must have run."
-            ),
-            click.option("--to", "to_node", metavar="NODE", help="Stop after this node."),
-        ]
-    ):
-        command = option(command)
-    return command
-
-
 @main.command()
-@_local
+@cli_options.local
+@cli_options.part
 def run(
     config_path: str | None,
     overrides: tuple[str, ...],
@@ -95,11 +60,12 @@ def run(
     Without images of your own the embedded sample is used. What has not changed since the last run into the
     same OUTPUT is not done again. `python -m pipeline config` lists every field that --config and --set take.
     """
-    _run(_given(config_path, overrides, output, sources), from_node, to_node)
+    _run(cli_options.given(config_path, overrides, output, sources), from_node, to_node)
 
 
 @main.command()
-@_local
+@cli_options.local
+@cli_options.part
 def retrain(
     config_path: str | None,
     overrides: tuple[str, ...],
@@ -112,10 +78,8 @@ def retrain(
 
     It needs `retrain.store`, the folder of what was ingested. With nothing new it says so and ends well in seconds.
     """
-    config = _given(config_path, overrides, output, sources)
-    if config.retrain.store is None:
-        click.echo("configuration: retrain.store = null: give a folder that keeps what was ingested", err=True)
-        sys.exit(_EXIT_CONFIG)
+    config = cli_options.given(config_path, overrides, output, sources)
+    cli_options.require_store(config)
     _run(config, from_node, to_node)
 
 
@@ -144,7 +108,7 @@ def rehearse(
     A process stands for each container, and a folder in OUTPUT for gs://. What could not run is refused before
     anything has started. It ends with the report and the pushed model that `run` ends with.
     """
-    config = _load(config_path, [f"output={_quoted(output or _REHEARSAL_OUTPUT)}", *overrides])
+    config = cli_options.load(config_path, [f"output={cli_options.quoted(output or _REHEARSAL_OUTPUT)}", *overrides])
     _rehearse(config, parallel, interpreters)
 
 
@@ -154,7 +118,7 @@ def rehearse(
 @click.option("--set", "overrides", metavar="FIELD=VALUE", multiple=True, help="One field. Repeatable.")
 def history(config_path: str | None, overrides: tuple[str, ...], output: str | None) -> None:
     """Write history.html anew, with the records that were lost made from the reports that are still there."""
-    config = _given(config_path, overrides, output, {})
+    config = cli_options.given(config_path, overrides, output, {})
     from pipeline.history import page, records, recovery
 
     found = records.Records(config.output)
@@ -174,23 +138,9 @@ def show_config(*, markdown: bool) -> None:
         click.echo(f"{field.path} = {field.default}\n    {field.meaning} ({field.allowed})")
 
 
-def _given(
-    config_path: str | None, overrides: Sequence[str], output: str | None, sources: dict[str, str | None]
-) -> PipelineConfig:
-    given = [f"data.{name}={_quoted(sources[name])}" for name in _SOURCES if sources.get(name)]
-    given += [f"output={_quoted(output)}"] if output else []
-    return _load(config_path, [*given, *overrides])
-
-
-def _load(config_path: str | None, overrides: Sequence[str]) -> PipelineConfig:
-    try:
-        return load_config(config_path, overrides)
-    except ConfigError as error:
-        click.echo(f"configuration: {error}", err=True)
-        sys.exit(_EXIT_CONFIG)
-
-
 def _run(config: PipelineConfig, from_node: str | None, to_node: str | None) -> None:
+    _end_as_interrupted()
+
     def execute(terminal: "Terminal", started_s: float, journal: "Journal") -> None:
         journal.pushes_into(Path(config.output, "pushed").resolve())
         fingerprints = {}
@@ -223,8 +173,8 @@ def _run(config: PipelineConfig, from_node: str | None, to_node: str | None) -> 
 
 
 def _rehearse(config: PipelineConfig, parallel: int, interpreters: dict[str, str]) -> None:
-    # Its containers are processes of their own, which it ends when it is interrupted; asked to end, it does the same.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Its containers are processes of their own, which it ends when it is interrupted.
+    _end_as_interrupted()
 
     def execute(terminal: "Terminal", started_s: float, journal: "Journal") -> None:
         terminal.out.print(_LOADING)
@@ -240,6 +190,11 @@ def _rehearse(config: PipelineConfig, parallel: int, interpreters: dict[str, str
         )
 
     _execute(config, execute)
+
+
+def _end_as_interrupted() -> None:
+    """Who is asked to end does what is done on an interrupt: processes are ended, and the history tells of it."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def _execute(config: PipelineConfig, execute: Callable[["Terminal", float, "Journal"], None]) -> None:
@@ -314,8 +269,3 @@ def _told(error: BaseException, log_path: Path) -> tuple[str, int]:
         return "interrupted: the next run goes on from here", _EXIT_INTERRUPTED
     logging.getLogger(__name__).error("the run broke off", exc_info=error)
     return f"the run broke off: {error}\nthe traceback is in {log_path}", _EXIT_FAILED
-
-
-def _quoted(value: str) -> str:
-    """A string as YAML, whatever it looks like."""
-    return "'" + value.replace("'", "''") + "'"

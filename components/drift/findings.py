@@ -61,5 +61,6 @@ def stops(findings: Sequence[Finding]) -> str | None:
         return None
     return (
         f"The new images have drifted: {'. '.join(words)}. If they are meant to, let it pass once by "
-        "drift.embeddings=warn, drift.statistics=warn or drift.new_classes=warn; if not, take the delivery away."
+        "drift.embeddings=warn, drift.statistics=warn or drift.new_classes=warn; if not, take the "
+        "delivery out of the source and its span out of retrain.store."
     )

@@ -2,7 +2,6 @@
 
 import os
 import posixpath
-import re
 import stat
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -10,11 +9,7 @@ from typing import NamedTuple
 from apache_beam.io.filesystems import FileSystems
 
 from components.image_example_gen import names, sources
-
-# Numbers that a path may have in its folders or names: those of deliveries, or dates.
-_FIELDS = {"SPAN": r"\d+", "YYYY": r"\d{4}", "MM": r"\d{2}", "DD": r"\d{2}"}
-_FIELD = re.compile(r"\{(" + "|".join(_FIELDS) + r")\}")
-_ORDER = ("SPAN", "YYYY", "MM", "DD")
+from components.span_ingest import patterns
 
 
 class State(NamedTuple):
@@ -51,8 +46,8 @@ def look(path: str) -> Look:
       ValueError: a local path that does not exist.
     """
     pattern = None
-    if _FIELD.search(path):
-        path, pattern = _root_and_pattern(path)
+    if patterns.FIELD.search(path):
+        path, pattern = patterns.root_and_pattern(path)
     root, listed = _list(path)
     seen = Look(root, {}, {}, {}, {})
     for name, found in listed:
@@ -76,11 +71,11 @@ def order_of(path: str, source: str) -> tuple[int, ...] | None:
       path: of the file, relative to the source's root.
       source: its path, perhaps with fields.
     """
-    if not _FIELD.search(source):
+    if not patterns.FIELD.search(source):
         return None
-    matched = _root_and_pattern(source)[1].match(path)
+    matched = patterns.root_and_pattern(source)[1].match(path)
     given = matched.groupdict() if matched else {}
-    return tuple(int(given[name]) for name in _ORDER if name in given) or None
+    return tuple(int(given[name]) for name in patterns.ORDER if name in given) or None
 
 
 def again(seen: Look, paths: list[str]) -> dict[str, State | None]:
@@ -152,26 +147,3 @@ def _remote_state(uri: str) -> State:
 
 def _state_of(found) -> State:
     return State(found.size_in_bytes, str(found.last_updated_in_seconds))
-
-
-def _root_and_pattern(path: str) -> tuple[str, re.Pattern[str]]:
-    """The folder above the first field or wildcard, and what the rest of a file's path must look like."""
-    parts = path.rstrip("/").split("/")
-    first = next(i for i, part in enumerate(parts) if _FIELD.search(part) or any(sign in part for sign in "*?["))
-    rest, given = "/".join(parts[first:]), set()
-    pieces, end = [], 0
-    for field in _FIELD.finditer(rest):
-        pieces.append(_glob(rest[end : field.start()]))
-        name = field[1]
-        pieces.append(f"(?P={name})" if name in given else f"(?P<{name}>{_FIELDS[name]})")
-        given.add(name)
-        end = field.end()
-    pieces.append(_glob(rest[end:]))
-    # What it names is a file, or a folder with all that is in it.
-    root = "/".join(parts[:first]) or ("/" if path.startswith("/") else ".")
-    return root, re.compile("".join(pieces) + r"(?:/.*)?\Z", re.DOTALL)
-
-
-def _glob(text: str) -> str:
-    signs = {"**": ".*", "*": "[^/]*", "?": "[^/]"}
-    return "".join(signs.get(part, re.escape(part)) for part in re.split(r"(\*\*|\*|\?)", text))

@@ -1,0 +1,1 @@
+"""Repeats the retraining cycle: by the clock, when files appear, and after what may pass by itself."""
