@@ -52,7 +52,11 @@ def _example_class() -> type:
 
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
-    return message_factory.MessageFactory(pool).GetPrototype(pool.FindMessageTypeByName("tensorflow.Example"))
+    example = pool.FindMessageTypeByName("tensorflow.Example")
+    # protobuf 3.20, with TFX 1.16, has only the method; from 5 on, with TFX 1.21, there is only the function.
+    if hasattr(message_factory, "GetMessageClass"):
+        return message_factory.GetMessageClass(example)
+    return message_factory.MessageFactory(pool).GetPrototype(example)
 
 
 Example = _example_class()

@@ -152,11 +152,16 @@ def copied(into):
 
 def locked_group():
     """Names of all packages of the group `trigger`, as the lock file has them."""
-    packages = {package["name"]: package for package in tomli.loads((ROOT / "uv.lock").read_text())["package"]}
-    found, wanted = set(), list(packages["simclr-pipeline"]["dev-dependencies"]["trigger"])
+    packages = tomli.loads((ROOT / "uv.lock").read_text())["package"]
+
+    def locked(name, version=None):
+        """A package that is locked once, or the one of that version."""
+        return next(found for found in packages if found["name"] == name and version in (None, found["version"]))
+
+    found, wanted = set(), list(locked("simclr-pipeline")["dev-dependencies"]["trigger"])
     while wanted:
         needed = wanted.pop()
-        package = packages[needed["name"]]
+        package = locked(needed["name"], needed.get("version"))
         found.add(needed["name"])
         extras = [part for extra in needed.get("extra", []) for part in package["optional-dependencies"][extra]]
         wanted += [part for part in [*package.get("dependencies", []), *extras] if part["name"] not in found]
