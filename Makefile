@@ -5,19 +5,21 @@ SHELL := /bin/bash
 UV_VERSION := 0.13.9
 PYTHON := .venv/bin/python
 UV := .tools/bin/uv
-READY := .venv/.ready
+# STACK=1.16 or 1.21 asks for one of the two stacks. Without it what is installed stays, also when its versions change, and where
+# nothing is, the newer that the machine can run is taken.
+READY := .venv/.ready$(addprefix -,$(STACK))
+WANTED = $(or $(STACK),$(patsubst .venv/.ready-%,%,$(wildcard .venv/.ready-*)))
 TPU_PYTHON := .venv-tpu/bin/python
 TPU_READY := .venv-tpu/.ready
 BENCH_PYTHON := .venv-bench/bin/python
 BENCH_READY := .venv-bench/.ready
-# The first python of a version that really starts: a pyenv shim may be on the PATH without a version behind it.
-python_of = $(shell for p in python$(1) $$(ls -d "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/$(1).*/bin/python$(1) 2>/dev/null); do \
-	"$$p" -c 'import sys; sys.exit("%d.%d" % sys.version_info[:2] != "$(1)")' 2>/dev/null && { "$$p" -c 'import sys; print(sys.executable)'; break; }; done)
-PYTHON310 = $(call python_of,3.10)
+# "1.16 PATH-OF-PYTHON why", or "refused: why not"; asked for once, and only where something is to be installed.
+CHOSEN = $(eval CHOSEN := $$(shell $(SHELL) infra/stack.sh choose "$(WANTED)"))$(CHOSEN)
+CHOSEN_PYTHON = $(word 2,$(CHOSEN))
+require_stack = test -n "$(filter 1.%,$(firstword $(CHOSEN)))" || { echo "$(wordlist 2,99,$(CHOSEN))"; exit 1; }
+python_of = $(shell $(SHELL) infra/stack.sh python $(1))
 PYTHON312 = $(call python_of,3.12)
 PYTHON311 = $(firstword $(foreach version,3.11 3.12 3.13,$(call python_of,$(version))))
-require_python310 = test -n "$(PYTHON310)" || { echo "Python 3.10 is needed (TFX 1.16 runs on no newer one): \
-	'pyenv install 3.10', or put python3.10 on the PATH"; exit 1; }
 require_tpu_host = test "$$(uname -sm)" = "Linux x86_64" || { echo "the TPU compiler exists for Linux on x86_64 only; \
 	this is $$(uname -sm)"; exit 1; }; test -n "$(PYTHON312)" || { echo "Python 3.12 is needed for the TPU compiler: \
 	'pyenv install 3.12', or put python3.12 on the PATH"; exit 1; }
@@ -160,14 +162,16 @@ audit: $(UV)  ## known vulnerabilities of all that is locked, and its bill of ma
 	@$(UV) audit --preview-features audit-command --locked $(if $(OSV),--service-url "$(OSV)")
 
 .PHONY: environment
-environment: $(READY)  ## Python 3.10, locked dependencies, compiled bytecode
+environment: $(READY)  ## the locked dependencies, compiled to bytecode: [STACK=1.21 (Python 3.11-3.13) or 1.16 (Python 3.10)]
 
 # Bytecode is compiled once here: it halves the import time of each run.
 $(READY): pyproject.toml uv.lock | $(UV)
-	@$(require_python310)
-	@echo "installing the locked environment into .venv (3.5 GB, a minute or two) ..."
-	@UV_COMPILE_BYTECODE=1 UV_PYTHON_DOWNLOADS=never $(UV) sync --quiet --locked --extra pipeline --python "$(PYTHON310)"
-	@touch $@
+	@$(require_stack)
+	@echo "installing the locked environment of TFX $(firstword $(CHOSEN)) into .venv (3.5 GB, a minute or two):" \
+		"$(wordlist 3,99,$(CHOSEN))"
+	@UV_COMPILE_BYTECODE=1 UV_PYTHON_DOWNLOADS=never $(UV) sync --quiet --locked --extra pipeline --python "$(CHOSEN_PYTHON)" \
+		|| { echo "not installed; if it was pyfarmhash or crcmod that did not build: 'apt-get install g++ python3-dev'"; exit 1; }
+	@rm -f .venv/.ready-* && touch .venv/.ready .venv/.ready-$(firstword $(CHOSEN))
 
 # Of its own, since its NumPy cannot live with TensorFlow 2.16.
 $(TPU_READY): infra/tpu/requirements.txt | $(UV)
@@ -186,9 +190,9 @@ $(BENCH_READY): tests/benchmarks/requirements.txt | $(UV)
 	@touch $@
 
 $(UV):
-	@$(require_python310)
+	@$(require_stack)
 	@echo "installing uv into .tools ..."
-	@{ python3 -m venv .tools || "$(PYTHON310)" -m venv --clear .tools; } >/dev/null 2>&1 \
+	@{ python3 -m venv .tools || "$(CHOSEN_PYTHON)" -m venv --clear .tools; } >/dev/null 2>&1 \
 		|| { echo "a Python 3 with venv is needed to install uv: 'apt-get install python3-venv', or pyenv"; exit 1; }
 	@.tools/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 

@@ -19,11 +19,26 @@ def script(path: Path, *lines: str) -> None:
     path.chmod(0o755)
 
 
+def machine(clone, name="Linux x86_64", *, glibc="2.36"):
+    """The platform, by what the programs say that are asked for it."""
+    script(clone / "bin" / "uname", f"echo {name}")
+    script(clone / "bin" / "getconf", f"echo glibc {glibc}" if glibc else "exit 1")
+
+
+def python(clone, version):
+    """A Python of that version on the PATH, as far as it is asked; its path."""
+    path = clone / "bin" / f"python{version}"
+    script(path, f'[ "$3" = {version} ] && echo {path}')
+    return path
+
+
 @pytest.fixture
 def clone(tmp_path):
-    """The files that make looks at, on a machine whose PATH holds next to nothing."""
-    for name in ("Makefile", "pyproject.toml", "uv.lock"):
+    """The files that make looks at, on a machine of Debian 12's age whose PATH holds next to nothing."""
+    for name in ("Makefile", "pyproject.toml", "uv.lock", "infra/stack.sh"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
+    machine(tmp_path)
     for tool in ("ls", "grep", "sed", "expand"):
         (tmp_path / "bin").mkdir(exist_ok=True)
         (tmp_path / "bin" / tool).symlink_to(shutil.which(tool))
@@ -48,14 +63,81 @@ def test_no_python_310_is_said_in_one_line_before_anything_is_done(clone):
 
 def test_python_310_of_pyenv_is_found_behind_a_shim_that_does_not_start(clone):
     script(clone / "bin" / "python3.10", "exit 127")
-    script(clone / "pyenv" / "versions" / "3.10.13" / "bin" / "python3.10", f'exec {sys.executable} "$@"')
-    planned = make(clone, "-n", "environment").stdout
-    assert f'--python "{sys.executable}"' in planned
+    script(
+        clone / "pyenv" / "versions" / "3.10.13" / "bin" / "python3.10", '[ "$3" = 3.10 ] && echo /real/python3.10'
+    )
+    assert '--python "/real/python3.10"' in make(clone, "-n", "environment").stdout
 
 
 def test_other_python_that_calls_itself_310_is_passed_over(clone):
-    script(clone / "bin" / "python3.10", "exit 1")
-    assert make(clone, "environment").returncode != 0
+    script(clone / "bin" / "python3.10", f'exec {sys.executable} "${{@:1:2}}" 3.9')
+    done = make(clone, "environment")
+    assert done.returncode != 0 and "Python 3.10 is needed" in done.stdout
+
+
+ALL = ("3.10", "3.11", "3.12", "3.13")
+APPLE, INTEL_MAC = "Darwin arm64", "Darwin x86_64"
+
+
+@pytest.mark.parametrize(
+    ("name", "glibc", "pythons", "asked", "taken", "why"),
+    [
+        ("Linux x86_64", "2.36", ALL, "", ("1.16", "3.10"), "needs glibc 2.39 or later and this machine has 2.36"),
+        ("Linux x86_64", "2.38", ALL, "", ("1.16", "3.10"), "this machine has 2.38"),
+        ("Linux x86_64", "2.39", ALL, "", ("1.21", "3.13"), "the newer of the two stacks"),
+        ("Linux x86_64", "2.41", ("3.10", "3.11"), "", ("1.21", "3.11"), "the newer of the two stacks"),
+        ("Linux x86_64", "2.41", ("3.10",), "", ("1.16", "3.10"), "no Python 3.11, 3.12 or 3.13 is here"),
+        ("Linux x86_64", "2.41", ALL, "1.16", ("1.16", "3.10"), "the older of the two stacks"),
+        (APPLE, "", ALL, "", ("1.21", "3.13"), "the newer of the two stacks"),
+        (INTEL_MAC, "", ALL, "", ("1.16", "3.10"), "for Macs on arm64, and this is Darwin x86_64"),
+    ],
+)  # fmt: skip
+def test_newer_stack_that_the_machine_can_run_is_taken_and_said(clone, name, glibc, pythons, asked, taken, why):
+    machine(clone, name, glibc=glibc)
+    paths = {version: python(clone, version) for version in pythons}
+    planned = make(clone, "-n", "environment", f"STACK={asked}").stdout
+    stack, version = taken
+    assert f'sync --quiet --locked --extra pipeline --python "{paths[version]}"' in planned
+    assert f"installing the locked environment of TFX {stack} " in planned and why in planned
+
+
+@pytest.mark.parametrize(
+    ("name", "glibc", "pythons", "asked", "said"),
+    [
+        ("Linux x86_64", "2.36", ALL, "1.21", r"TFX 1\.21 needs glibc 2\.39 or later and this machine has 2\.36; .*"),
+        ("Linux x86_64", "", ALL, "", r"TFX 1\.21 needs glibc .* without; TFX 1\.16 needs glibc 2\.17 .* without"),
+        ("Linux x86_64", "2.41", ("3.10",), "1.21", r"Python 3\.11, .* needed .*'pyenv install 3\.13'.*"),
+        ("Linux x86_64", "2.41", ("3.11",), "1.16", r"Python 3\.10 is needed .*"),
+        ("Linux x86_64", "2.41", (), "", r"Python 3\.11, 3\.12 or 3\.13 is needed .*"),
+        ("Linux x86_64", "2.41", ALL, "1.17", r"STACK is '1\.17', and there are 1\.16 and 1\.21"),
+        ("Linux aarch64", "2.41", ALL, "", r"TFX 1\.21 has packages for .*; TFX 1\.16 has packages for .*"),
+        (APPLE, "", ALL, "1.16", r"TFX 1\.16 has packages for .* Macs on x86_64, and this is Darwin arm64"),
+    ],
+)  # fmt: skip
+def test_stack_that_cannot_be_is_refused_in_one_line_before_anything_is_done(
+    clone, name, glibc, pythons, asked, said
+):
+    machine(clone, name, glibc=glibc)
+    for version in pythons:
+        python(clone, version)
+    done = make(clone, "local-run", f"STACK={asked}")
+    assert done.returncode != 0 and re.fullmatch(said, done.stdout.strip())
+    assert not (clone / ".tools").exists() and not (clone / ".venv").exists()
+
+
+def test_other_stack_is_installed_when_it_is_asked_for_and_then_stays(clone):
+    machine(clone, glibc="2.41")
+    older = python(clone, "3.10")
+    python(clone, "3.13")
+    installed(clone)
+    (clone / ".venv" / ".ready-1.21").touch()
+    assert "sync" not in make(clone, "-n", "local-run", "STACK=1.21").stdout
+    assert f'--python "{older}"' in make(clone, "-n", "local-run", "STACK=1.16").stdout
+
+    (clone / ".venv" / ".ready-1.21").rename(clone / ".venv" / ".ready-1.16")
+    assert "sync" not in make(clone, "-n", "local-run").stdout
+    os.utime(clone / ".venv" / ".ready", ns=(1, 1))
+    assert f'--python "{older}"' in make(clone, "-n", "local-run").stdout
 
 
 def installed(clone):
