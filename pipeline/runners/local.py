@@ -178,7 +178,8 @@ def run(
     output.mkdir(parents=True, exist_ok=True)
     with only_run_into(output):
         check_metadata(output / _METADATA)
-        _run(config, fingerprints, output, console=console, nodes=(from_node, to_node), started_s=started_s)
+        nodes = (from_node, to_node)
+        _run(config, fingerprints, output, console=console, nodes=nodes, started_s=started_s, journal=journal)
 
 
 def _run(
@@ -189,6 +190,7 @@ def _run(
     console: Console,
     nodes: tuple[str | None, str | None],
     started_s: float,
+    journal: Journal | None,
 ) -> None:
     record = RunRecord(str(output / "nodes.json"))
     pipeline = create_pipeline(
