@@ -65,20 +65,6 @@ class Cli:
         found = json.loads(metrics.read_text()) if metrics.exists() else {}
         return Finished(done.returncode, done.stdout, done.stderr, output, found)
 
-    def kill_at(self, text: str, output: Path) -> str:
-        """Starts a run and kills it with SIGKILL as soon as it has printed a text; returns all it printed."""
-        process = subprocess.Popen(
-            self.command(output), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=ROOT, text=True
-        )
-        printed = ""
-        while text not in printed:
-            character = process.stdout.read(1)
-            assert character, f"the run ended before it printed {text!r}:\n{printed}"
-            printed += character
-        process.kill()
-        process.wait()
-        return printed
-
 
 @pytest.fixture(scope="session")
 def cli(flat_folder, class_folders) -> Cli:

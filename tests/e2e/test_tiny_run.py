@@ -191,19 +191,6 @@ def test_part_of_the_pipeline_runs_only_the_named_nodes(cli, first_run):
     assert "Pretrain" not in part.out
 
 
-def test_kills_at_any_node_end_in_the_same_result(cli, first_run, tmp_path):
-    output = tmp_path / "killed"
-    for moment in ("ImageExampleGen-unlabeled", "Transform-labeled", "pretraining: step 8", "Push"):
-        cli.kill_at(moment, output)
-        assert not (output / "metrics.json").exists()
-    finished = cli.run(output)
-    assert finished.code == 0, finished.err
-    assert finished.metrics["pushed"] == str(output / "pushed" / "1")
-    assert [path.name for path in (output / "pushed").iterdir() if path.name.isdigit()] == ["1"]
-    for row in ("rows", "ingest", "blessed"):
-        assert finished.metrics[row] == first_run.metrics[row]
-
-
 def test_class_unseen_in_training_stops_the_run_and_names_it(cli, class_folders, sample_pngs, tmp_path):
     test = tmp_path / "test"
     for label, number in (("cat", 20), ("ship", 20), ("zebra", 21)):

@@ -156,7 +156,7 @@ def test_report_is_laid_out_before_the_run_counts_as_completed(weeks, sample_png
     trained = []
     monkeypatch.setattr(local, "_REPORT_NODE", "Count")
     monkeypatch.setattr(local, "lay_out", lambda output, report, record: trained.append(weeks.store.trained()))
-    monkeypatch.setattr(local, "publish", lambda *arguments: trained.append(weeks.store.trained()))
+    monkeypatch.setattr(local, "publish", lambda *_, **__: trained.append(weeks.store.trained()))
     weeks.deliver({"a.png": sample_pngs["cat"][20]})
     assert weeks.run() is None
     assert trained == [0, 1]
