@@ -31,11 +31,12 @@ class World:
     """Time that passes only where it is waited for, and what happens in it, at seconds from its beginning."""
 
     def __init__(self, *events: tuple[float, Event], codes: tuple[int, ...] = (), lasts_s: float = 0) -> None:
-        self.passed_s, self.set_forward_s, self.began, self.said = 0.0, 0.0, [], []
+        self.passed_s, self.began, self.said = 0.0, [], []
+        self.set_forward_s = lambda: 0.0
         self._events, self._codes, self._lasts_s = sorted(events, key=lambda event: event[0]), list(codes), lasts_s
 
     def now(self) -> datetime.datetime:
-        return SUNDAY + datetime.timedelta(seconds=self.passed_s + self.set_forward_s)
+        return SUNDAY + datetime.timedelta(seconds=self.passed_s + self.set_forward_s())
 
     def monotonic(self) -> float:
         return self.passed_s
@@ -96,18 +97,11 @@ def test_times_that_pass_during_a_cycle_are_made_up_for_once():
 
 
 def test_clock_that_is_set_or_has_slept_is_noticed_within_a_minute():
-    world = World((100, FILES), (HOUR, STOP))
-    take = world.next_event
-
-    def sleeps(timeout_s: float) -> Event | None:
-        event = take(timeout_s)
-        if event is FILES:
-            world.set_forward_s = DAY
-        return event
-
-    world.next_event = sleeps
-    world.watch(cron="0 3 * * *", settle_s=500)
-    assert len(world.began) == 2 and world.began[1] <= 100 + 500 + 60
+    """Nothing happens but that it is another day from the hundredth second on."""
+    world = World((HOUR, STOP))
+    world.set_forward_s = lambda: DAY if world.passed_s >= 100 else 0
+    world.watch(cron="0 3 * * *")
+    assert len(world.began) == 2 and 100 <= world.began[1] <= 160
 
 
 def test_files_and_clock_together():
@@ -283,7 +277,8 @@ def test_root_of_a_source_is_the_folder_that_is_watched(tmp_path, monkeypatch, s
 
 
 def python(program: str) -> list[str]:
-    return [sys.executable, "-S", "-c", f"import os, signal, sys\n{program}"]
+    """A cycle; one that nobody ends dies by itself."""
+    return [sys.executable, "-S", "-c", f"import os, signal, sys\nsignal.alarm({PATIENCE_S})\n{program}"]
 
 
 @pytest.fixture
@@ -338,8 +333,9 @@ def test_output_is_one_watchs_and_also_its_cycles(tmp_path):
         pass
     cycle.terminate()
     cycle.wait()
-    with sole_use(output):
-        pass
+    with sole_use(output) as lock:
+        # With the descriptor, which is closed to every other process, a cycle of the watch has the lock.
+        assert Cycles(python(f"os.fstat({lock}); sys.exit(5)"), lock=lock, say=str).run() == 5
 
 
 def test_file_that_appears_makes_a_cycle_a_failure_ends_nothing_and_a_signal_does(tmp_path, capsys):
