@@ -1,0 +1,149 @@
+"""Disks that are full, may not be written, or may not be read: nothing half is left, and the next run goes on."""
+
+import io
+import os
+import shutil
+import stat
+import subprocess
+import tempfile
+from pathlib import Path
+
+import killed_training
+import numpy as np
+import pytest
+import span_fixtures
+import tensorflow as tf
+from click.testing import CliRunner
+from PIL import Image
+
+from components.image_example_gen import sources
+from components.push import publishing
+from components.span_ingest.store import Counts, SpanStore
+from pipeline import cli
+
+_NOBODY = 65534
+
+
+def _mount(path: Path, *options: str) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can mount what this test needs")
+    done = subprocess.run(["mount", *options, str(path)], capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"nothing can be mounted here: {done.stderr.strip()}")
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A quarter of a megabyte."""
+    path = tmp_path / "disk"
+    path.mkdir()
+    _mount(path, "-t", "tmpfs", "-o", "size=256k", "tmpfs")
+    yield path
+    subprocess.run(["umount", "-l", str(path)], check=True)
+
+
+@pytest.fixture
+def read_only(tmp_path):
+    path = tmp_path / "disk"
+    path.mkdir()
+    _mount(path, "-t", "tmpfs", "-o", "size=256k,ro", "tmpfs")
+    yield path
+    subprocess.run(["umount", "-l", str(path)], check=True)
+
+
+def _png(seed: int, side_px: int) -> bytes:
+    buffer = io.BytesIO()
+    pixels = np.random.default_rng(seed).integers(0, 256, (side_px, side_px, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def test_span_that_does_not_fit_is_not_there_and_is_made_when_it_fits(small_disk, tmp_path):
+    source, store = tmp_path / "source", SpanStore(str(small_disk / "store"))
+    span_fixtures.write_files(source, {f"{n}.png": _png(n, 16) for n in range(4)})
+    span_fixtures.run(store, source)
+    before = span_fixtures.contents(store)
+    span_fixtures.write_files(source, {f"large{n}.png": _png(n, 64) for n in range(12)})
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(bytes(100_000))
+    with pytest.raises(OSError, match="No space left on device"):
+        span_fixtures.run(store, source)
+    assert span_fixtures.contents(store) == before
+    assert not [name for name in span_fixtures.files_of(store) if name.startswith("spans/000002")]
+    ballast.unlink()
+    source_files = sorted(source.iterdir())
+    for path in source_files[-8:]:
+        path.unlink()
+    made = span_fixtures.run(store, source).made
+    assert made.counts == Counts(4, 4, 0, 0) and len(span_fixtures.contents(store)) == 2
+
+
+def test_training_on_a_full_disk_goes_on_from_its_last_whole_checkpoint_bit_for_bit(small_disk):
+    expected = killed_training.run()
+    ballast = small_disk / "ballast"
+
+    def fill(number: int) -> None:
+        if number == 9:
+            free = shutil.disk_usage(small_disk).free
+            ballast.write_bytes(bytes(free - 4096))
+
+    with pytest.raises((tf.errors.OpError, OSError)) as full:
+        killed_training.run(str(small_disk / "checkpoints"), every_steps=2, batch_hook=fill)
+    assert "space" in str(full.value).lower() or "exhausted" in str(full.value).lower()
+    ballast.unlink()
+    batches = []
+    resumed = killed_training.run(str(small_disk / "checkpoints"), every_steps=2, batch_hook=batches.append)
+    assert batches[0] == 8
+    killed_training.assert_same_training(resumed, expected)
+
+
+def test_version_that_does_not_fit_is_never_seen_and_the_next_push_clears_what_it_left(small_disk, tmp_path):
+    model, pushed = tmp_path / "model", small_disk / "pushed"
+    (model / "variables").mkdir(parents=True)
+    (model / "saved_model.pb").write_bytes(bytes(100_000))
+    (model / "variables" / "variables.data").write_bytes(bytes(200_000))
+    pushed.mkdir()
+    additions = publishing.Additions(texts={}, copies={})
+    with pytest.raises(OSError, match="No space left on device"):
+        publishing.publish_by_rename(str(model), pushed / "1", additions)
+    assert not (pushed / "1").exists()
+    publishing.remove_leftovers(pushed)
+    (model / "variables" / "variables.data").write_bytes(bytes(50_000))
+    publishing.publish_by_rename(str(model), pushed / "1", additions)
+    assert [path.name for path in pushed.iterdir()] == ["1"]
+    assert (pushed / "1" / "variables" / "variables.data").stat().st_size == 50_000
+
+
+@pytest.mark.parametrize("command", ["run", "rehearse"])
+def test_output_that_may_not_be_written_is_refused_before_anything_is_loaded(read_only, command):
+    done = CliRunner().invoke(cli.main, [command, "--output", str(read_only / "run")])
+    assert done.exit_code == 2
+    assert done.output == f"configuration: output = '{read_only}/run': cannot be written: Read-only file system\n"
+
+
+def test_store_that_may_not_be_written_fails_and_says_so(read_only, tmp_path):
+    span_fixtures.write_files(tmp_path / "source", {"a.png": _png(1, 8)})
+    with pytest.raises(OSError, match="Read-only file system"):
+        span_fixtures.run(SpanStore(str(read_only / "store")), tmp_path / "source")
+
+
+def test_file_that_may_not_be_read_is_a_reject_and_the_others_are_read():
+    if os.geteuid() != 0:
+        pytest.skip("only root can become somebody who may not read its files")
+    folder = Path(tempfile.mkdtemp())
+    try:
+        folder.chmod(0o755)
+        for name in ("may.png", "may_not.png"):
+            (folder / name).write_bytes(_png(1, 8))
+        (folder / "may_not.png").chmod(stat.S_IRUSR)
+        source = sources.Source("unlabeled", str(folder), "train", labeled=False)
+        os.seteuid(_NOBODY)
+        try:
+            _, work = sources.plan(source)
+            items = [item for piece in work for item in sources.read(piece, max_bytes=10_000)]
+        finally:
+            os.seteuid(0)
+    finally:
+        shutil.rmtree(folder)
+    assert [getattr(item, "reason", "read") for item in items] == ["read", "unreadable"]
+    assert "Permission denied" in items[1].detail
