@@ -199,7 +199,8 @@ def test_a_broken_tfrecord_file_keeps_what_came_before(damage):
 @pytest.mark.parametrize("size", [0, 1, 0x70, 0x7F, 0x80, 0x3FF0, 0x4000, 2**21])
 def test_an_example_is_tensorflows_own_byte_for_byte(size):
     tf = pytest.importorskip("tensorflow")
-    data = examples.serialise({"b": b"\xff" * size, "a": size, "a long name" * 20: b"c"})
+    # No name begins another: which of such two is first, protobuf's implementations disagree about.
+    data = examples.serialise({"b": b"\xff" * size, "aa": size, "a long name" * 20: b"c"})
     assert tf.train.Example.FromString(data).SerializeToString(deterministic=True) == data
 
 
