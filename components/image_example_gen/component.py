@@ -65,7 +65,7 @@ class ImageExampleGen(base_beam_component.BaseBeamComponent):
             of the key; a manifest's split column outranks it, and one image of each class is left to train.
           max_pixels: images over this are rejected before their pixels are decoded.
           max_rejected_share: share, 0 to 1, of a source's images; more rejects than this fail the run.
-          num_shards: files a split. A writer holds one shard in memory: choose it so that a shard fits.
+          num_shards: least files a split. A writer holds one in memory, so of large sources there are more.
           fingerprint: of the files at the sources, for the cache key only.
           code_version: of this code, for the cache key only.
         """

@@ -43,17 +43,17 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         examples.split_names = artifact_utils.encode_split_names(splits)
         examples_utils.set_payload_format(examples, example_gen_pb2.FORMAT_TF_EXAMPLE)
 
+        work = [item for _, items in planned for item in items]
         settings = ingest.Settings(
             splits=tuple(splits),
             split_uris=tuple(artifact_utils.get_split_uri([examples], split) for split in splits),
             work_uri=posixpath.join(summary_uri, "work"),
-            num_shards=parameters.num_shards,
+            num_shards=ingest.shards_for(work, at_least=parameters.num_shards),
             max_pixels=parameters.max_pixels,
             holdout_fraction=parameters.holdout_fraction,
         )
         for folder in (*settings.split_uris, settings.work_uri):
             fileio.makedirs(folder)
-        work = [item for _, items in planned for item in items]
         try:
             with self._make_beam_pipeline() as pipeline:
                 ingest.build(pipeline, work, excluded_files(input_dict.get("exclude")), settings)

@@ -8,6 +8,7 @@ import collections
 import dataclasses
 import functools
 import hashlib
+import math
 import pickle
 import posixpath
 import zlib
@@ -28,6 +29,8 @@ _OUTBOX_BYTES = 32 * 2**20
 # A file may spend 8 bytes on a pixel (16-bit RGBA, not compressed) and 1 MiB on everything else.
 _BYTES_PER_PIXEL = 8
 _METADATA_BYTES = 2**20
+# Of a shard, about: a writer holds one in memory, and Beam runs as many writers as there are workers.
+SHARD_BYTES = 256 * 2**20
 _BATCHES = "batches"
 _CLAIMS = "claims"
 _READS = "reads"
@@ -85,6 +88,11 @@ class Part:
     shards: list[outcomes.Shard] = dataclasses.field(default_factory=list)
     # Of a span only.
     told: list[outcomes.Outcome] = dataclasses.field(default_factory=list)
+
+
+def shards_for(work: Sequence[sources.Work], *, at_least: int) -> int:
+    """How many shards a split gets, so that one fits into a writer's memory, however large the sources are."""
+    return max(at_least, math.ceil(sources.total_bytes(work) / SHARD_BYTES))
 
 
 def build(

@@ -1,5 +1,7 @@
 """What the user points at → work items: lists of files, and archives, each for one worker at a time."""
 
+import collections
+import contextlib
 import dataclasses
 import functools
 import glob
@@ -7,7 +9,7 @@ import json
 import os
 import posixpath
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +20,7 @@ from components.image_example_gen import archives, labels, names, scratch
 
 # Big enough that Beam's cost per element vanishes, small enough that two workers share 1,000 files evenly.
 FILES_PER_WORK = 256
+_ASKED_ONE_BY_ONE = 32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,6 +121,29 @@ def work_of(source: Source, root: str, files: list[str], rejects: list[names.Rej
     if rejects:
         work.append(Work(source, root, "rejects", tuple(rejects)))
     return work
+
+
+def total_bytes(work: Iterable[Work]) -> int:
+    """Bytes of all files that work items read; of one that is gone by now, none."""
+    local, remote = 0, collections.defaultdict(set)
+    for item in work:
+        for entry in item.entries:
+            if isinstance(entry, names.Reject):
+                continue
+            full = _join(item.root, entry.path)
+            if "://" in full:
+                remote[item.root].add(full)
+                continue
+            with contextlib.suppress(OSError):
+                local += os.stat(full).st_size
+    return local + sum(_remote_bytes(root, paths) for root, paths in remote.items())
+
+
+def _remote_bytes(root: str, paths: set[str]) -> int:
+    # A request for each of a few files, or one listing of all that is there.
+    patterns = sorted(paths) if len(paths) <= _ASKED_ONE_BY_ONE else [f"{root.rstrip('/')}/**"]
+    found = (file for match in FileSystems.match(patterns) for file in match.metadata_list)
+    return sum(file.size_in_bytes for file in found if file.path in paths)
 
 
 def read(work: Work, *, max_bytes: int) -> Iterator[archives.Item]:

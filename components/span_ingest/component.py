@@ -69,7 +69,7 @@ class SpanIngest(base_beam_component.BaseBeamComponent):
           max_rejected_share: share, 0 to 1, of a delivery's images; more rejects than this fail the run.
           min_window_images: a window of fewer waits for more.
           seed: of the shares of older spans.
-          num_shards: files a span. A writer holds one shard in memory: choose it so that a shard fits.
+          num_shards: least files a span. A writer holds one in memory, so of large sources there are more.
           fingerprint: of the source and of what was trained on, for the cache key only.
           code_version: of this code, for the cache key only.
         """

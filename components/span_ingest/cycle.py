@@ -30,7 +30,7 @@ class Settings:
       settle_s: see `delivery.plan`.
       max_pixels: images of more are rejected.
       max_rejected_share: more rejects of a delivery than this stop the run, and no span is made.
-      num_shards: files a span.
+      num_shards: files a span; more where they would be larger than fits into memory.
       with_perceptual_hash: whether each image's is kept in the ledger.
     """
 
@@ -191,7 +191,7 @@ def _ingest(
         splits=(_SPLIT,),
         split_uris=(store.uri(attempt),),
         work_uri=store.uri(f"{attempt}/work"),
-        num_shards=settings.num_shards,
+        num_shards=ingest.shards_for(work, at_least=settings.num_shards),
         max_pixels=settings.max_pixels,
         holdout_fraction=0.0,
         is_span=True,

@@ -65,6 +65,6 @@ def test_ingestion_checkpoints_pushes_and_spans_end_as_without_faults(object_sto
     assert labels["ingested"] == labels["by_beam"] == ["a"] * 12 + ["b"] * 12
     assert results["train"] == {"last_step": 12}
     first, second, better = results["push"]["decisions"]
-    assert first["version"] == second["version"] == 1 and better["version"] == 3
+    assert first["version"] == second["version"] == "1" and better["version"] == "3"
     assert results["push"]["after_the_break"] == {"versions": [1], "champion": 1, "found": None}
     _assert_spans_hold_each_image_once(results["spans"])

@@ -1,0 +1,69 @@
+"""More images than memory, in a process that may not have more: argv is what to do, a folder, and megabytes.
+
+The limit is RLIMIT_DATA, which takes no privilege: what the process may hold beyond what its imports have taken. A
+control group's limit would count the page cache as well, which gives way by itself.
+"""
+
+import json
+import resource
+import sys
+from pathlib import Path
+
+import apache_beam as beam
+
+from components.image_example_gen import ingest, sources
+from components.image_example_gen.examples import Example, read_records
+
+_SPLIT = "train"
+
+
+def limit_memory(megabytes: int) -> None:
+    """Lets this process hold so much more than it does now, threads and all."""
+    with open("/proc/self/status") as status:
+        [held_kb] = [int(line.split()[1]) for line in status if line.startswith("VmData:")]
+    most = (held_kb << 10) + (megabytes << 20)
+    resource.setrlimit(resource.RLIMIT_DATA, (most, most))
+
+
+def ingest_all(folder: Path, *, shard_bytes: int) -> dict[str, int]:
+    """Ingests `folder`/images by Beam, in this process; returns its account and the number of shards."""
+    ingest.SHARD_BYTES = shard_bytes
+    source = sources.Source("unlabeled", str(folder / "images"), _SPLIT, labeled=False)
+    source, work = sources.plan(source)
+    settings = ingest.Settings(
+        splits=(_SPLIT,),
+        split_uris=(str(folder / "examples"),),
+        work_uri=str(folder / "work"),
+        num_shards=ingest.shards_for(work, at_least=2),
+        max_pixels=50_000_000,
+        holdout_fraction=0.0,
+    )
+    for path in (*settings.split_uris, settings.work_uri):
+        Path(path).mkdir()
+    with beam.Pipeline() as pipeline:
+        ingest.build(pipeline, work, [], settings)
+    account = ingest.collect(settings, work_count=len(work)).accounts["unlabeled"]
+    return {"read": account.read, "kept": account.kept, "rejected": account.rejected, "shards": settings.num_shards}
+
+
+def count(folder: Path) -> int:
+    """Distinct images in the shards."""
+    found = set()
+    for path in (folder / "examples").iterdir():
+        with path.open("rb") as file:
+            for record in read_records(file, max_record_bytes=2**30):
+                found.add(Example.FromString(record).features.feature["sha256"].bytes_list.value[0])
+    return len(found)
+
+
+def main(folder: str, shard_megabytes: str, limit_megabytes: str) -> None:
+    # Beam is imported lazily in parts: run once on nothing much before the limit counts.
+    with beam.Pipeline() as pipeline:
+        _ = pipeline | beam.Create([("a", 1)]) | beam.GroupByKey() | beam.Map(str)
+    limit_memory(int(limit_megabytes))
+    told = ingest_all(Path(folder), shard_bytes=int(shard_megabytes) << 20)
+    sys.stdout.write(json.dumps({**told, "stored": count(Path(folder))}) + "\n")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
