@@ -45,6 +45,10 @@ tpu_arguments = $(foreach target,$(TARGETS),--target "$(target)") $(foreach prec
 	$(if $(PRESET),--preset "$(PRESET)") $(if $(BATCH),--batch "$(BATCH)") $(if $(MISSING_KERNEL),--missing-kernel)
 bench_arguments = $(foreach section,$(ONLY),--only "$(section)") $(if $(ROUNDS),--rounds "$(ROUNDS)")
 
+# Imports, the graph and what it compiles to, the results of the other stack, and a whole tiny run.
+SHORT_TESTS := make environment && .venv/bin/python -m pytest tests/architecture tests/pipeline/test_pipeline_graph.py \
+	tests/pipeline/test_kubeflow.py tests/e2e
+
 .PHONY: help
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -122,6 +126,10 @@ test-long: $(READY)  ## what `make test` leaves out: the whole pipeline on gs://
 .PHONY: chaos
 chaos: $(READY)  ## kill whole runs at random moments, starve and break them, and see what is left: [KILLS=300 SEED=1]
 	@$(PYTHON) -m pytest tests/faults tests/gcs/test_gcs_faults.py -m "chaos or not chaos" --kills "$(or $(KILLS),300)" --chaos-seed "$(or $(SEED),1)"
+
+.PHONY: test-next
+test-next:  ## TFX 1.21 on a Linux too old for it, in a Debian 13 below build/, as root: all tests and a local run [SHORT=1: two minutes of tests]
+	@$(SHELL) tests/debian13.sh build/debian13 "$(if $(SHORT),$(SHORT_TESTS),make test && make local-run)"
 
 .PHONY: lint
 lint: $(READY)  ## style, formatting, generated documentation
