@@ -159,6 +159,10 @@ bench: $(READY) $(BENCH_READY)  ## the trainer's speed beside lightly's: [ONLY=a
 bench-ingestion: $(READY)  ## images ingested a second, beside a bare decoding loop
 	@$(PYTHON) tests/benchmarks/ingestion.py
 
+.PHONY: bench-scale
+bench-scale: $(READY)  ## seconds that ledger, label split, near duplicates and settling take for a thousand to a million images
+	@PYTHONPATH=.:tests $(PYTHON) -m benchmarks.scale
+
 .PHONY: tpu-check
 tpu-check: $(READY) $(TPU_READY)  ## compile the pretraining step for TPUs, without one: [TARGETS="v3 v4 v5e" PRECISION= PRESET= BATCH=]
 	@$(PYTHON) -m infra.tpu.check $(tpu_arguments)

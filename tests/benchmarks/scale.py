@@ -1,0 +1,136 @@
+"""How the parts that see every image grow with their number: `make bench-scale`; the figures are in docs/scale.md.
+
+Records are synthetic: what is measured is the bookkeeping, not the decoding. CPU seconds, best of three.
+"""
+
+import hashlib
+import io
+import math
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from components.image_example_gen import dedupe, summary
+from components.span_ingest import ledger, near
+from trainer import label_fractions
+
+_SIZES = (1_000, 10_000, 100_000, 1_000_000)
+_CLASSES = 1_000
+_BITS = 2
+# More records than this would not fit into memory beside what is measured.
+_MOST_SETTLED = 100_000
+_ROUNDS = 3
+
+
+def synthetic_ledger(count: int) -> ledger.Ledger:
+    """A ledger of so many files with hashes, as a span's rows are."""
+    hashes = [hashlib.sha256(b"%d" % number).hexdigest() for number in range(count)]
+    columns = {name: [None] * count for name in ledger.SCHEMA.names}
+    columns |= {
+        "path": [f"2026/11/{number % 30:02}/image-{number:09}.jpg" for number in range(count)],
+        "size": [100_000] * count,
+        "version": [str(1_795_000_000_000_000_000 + number) for number in range(count)],
+        "outcome": ["kept"] * count,
+        "sha256": hashes,
+        "key": [f"image-{number:09}-{digest[:8]}" for number, digest in enumerate(hashes)],
+        "perceptual_hash": [digest[:16] for digest in hashes],
+        "span": [1] * count,
+    }
+    return ledger.Ledger(pa.table(columns, schema=ledger.SCHEMA))
+
+
+def look_up(count: int) -> Callable[[], object]:
+    """A tenth of the files is looked up in a ledger of all of them, and what has vanished is found."""
+    whole = synthetic_ledger(count)
+    paths = whole.table["path"].to_pylist()[: count // 10]
+    return lambda: (whole.states(paths), whole.missing_from(paths))
+
+
+def write_and_read(count: int) -> Callable[[], object]:
+    """The ledger is written and read, as once in each cycle."""
+    table = synthetic_ledger(count).table
+    return lambda: pq.read_table(io.BytesIO(_parquet(table)))
+
+
+def split(count: int) -> Callable[[], object]:
+    """A hundredth of the labels is chosen, class by class."""
+    keys = defaultdict(list)
+    for number in range(count):
+        keys[str(number % _CLASSES)].append(f"image-{number:09}")
+    return lambda: label_fractions.select(keys, 0.01, seed=1)
+
+
+def find_near(count: int) -> Callable[[], object]:
+    """A tenth of the images is new, and compared with the window of the others."""
+    hashes = np.random.default_rng(1).integers(0, 2**64, count, np.uint64)
+    return lambda: near.find(hashes[: count // 10], hashes[count // 10 :], max_bits=_BITS)
+
+
+def settle(count: int) -> Callable[[], object]:
+    """Images that were read are told apart, named and counted; one in ten is a duplicate."""
+    records = [_record(number if number % 10 else number // 2) for number in range(count)]
+    return lambda: dedupe.settle(records, dedupe.Contested(), frozenset(), defaultdict(summary.Account))
+
+
+def _record(number: int) -> dedupe.Record:
+    name, digest = f"image-{number:09}", hashlib.sha256(b"%d" % number).hexdigest()
+    return dedupe.Record(
+        sha256=digest,
+        source="unlabeled",
+        labeled=False,
+        split="train",
+        held_out=False,
+        uri=f"/photos/{name}.jpg",
+        key=name,
+        label=None,
+        loose_row=None,
+        data=b"",
+        width=1,
+        height=1,
+        format="jpeg",
+        source_format="jpeg",
+    )
+
+
+def _parquet(table: pa.Table) -> bytes:
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd")
+    return buffer.getvalue()
+
+
+PARTS = {"look-up": look_up, "read and write": write_and_read, "split": split, "near": find_near, "settle": settle}
+
+
+def seconds(prepare: Callable[[int], Callable[[], object]], count: int, *, rounds: int = _ROUNDS) -> float:
+    """The least CPU seconds that it took."""
+    act, best = prepare(count), math.inf
+    for _ in range(rounds):
+        started = time.process_time()
+        act()
+        best = min(best, time.process_time() - started)
+    return best
+
+
+def measure() -> Iterator[tuple[str, list[float]]]:
+    """Yields the seconds of each part at each size."""
+    for name, prepare in PARTS.items():
+        sizes = [size for size in _SIZES if name != "settle" or size <= _MOST_SETTLED]
+        yield name, [seconds(prepare, size) for size in sizes]
+
+
+def main() -> None:
+    """Prints a row a part: seconds at each size, and the slope in doubly logarithmic paper between the last two."""
+    print(f"{'':16}" + "".join(f"{size:>12,}" for size in _SIZES) + f"{'slope':>10}")  # noqa: T201
+    for name, times in measure():
+        slope = math.log10(times[-1] / times[-2])
+        print(f"{name:16}" + "".join(f"{took:12.4f}" for took in times) + f"{slope:10.2f}")  # noqa: T201
+    size = _SIZES[-1]
+    print(f"ledger: {len(_parquet(synthetic_ledger(size).table)) / size:.0f} bytes a file")  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()
