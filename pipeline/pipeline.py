@@ -6,8 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import tensorflow_model_analysis as tfma
 from google.protobuf import wrappers_pb2
+
+# Its messages by their module: from TFMA 0.52 on, with TFX 1.21, the package itself no longer hands them on.
+from tensorflow_model_analysis.proto import config_pb2 as tfma
 from tfx.components import Evaluator, ExampleValidator, SchemaGen, StatisticsGen, Trainer, Transform
 from tfx.dsl.components.base.base_node import BaseNode
 from tfx.orchestration.pipeline import Pipeline

@@ -1,10 +1,14 @@
 """The compiled PipelineJob that the tests compare with; `make golden` writes it anew, for a person to look at."""
 
 import json
+import platform
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from tfx import version as tfx
 
 from pipeline.config import load_config
 from pipeline.runners import kubeflow, registrar
@@ -21,10 +25,26 @@ def compiled_example(directory: str | Path) -> kubeflow.Compiled:
 
 
 def normalised(text: str) -> str:
-    """A job's text with the hashes of our code and its commit, and nothing else, taken out: edits change them."""
+    """A job's text as TFX 1.16 compiles it, with the hashes of our code and its commit taken out: edits change them.
+
+    What TFX 1.21 compiles differs in the versions that it names, and in what its Beam has to be told.
+    """
     for version in set(code_versions(json.loads(text))):
         text = text.replace(version, "<code version>")
+    here, there = (tfx.__version__, platform.python_version_tuple()[:2]), ("1.16.0", ("3", "10"))
+    for own, golden in zip(versions(*here), versions(*there), strict=True):
+        text = text.replace(own, golden)
+    text = re.sub(r',\s*"--no_save_main_session"', "", text)
     return text.replace(f'"constant": "{registrar.git_commit()}"', '"constant": "<commit>"')
+
+
+def versions(tfx_version: str, python: tuple[str, str]) -> tuple[str, str, str]:
+    """What a job says about the stack that compiled it."""
+    return (
+        f'"sdkVersion": "tfx-{tfx_version}"',
+        f'"tfx_version": "{tfx_version.replace(".", "-")}"',
+        f'"tfx_py_version": "{"-".join(python)}"',
+    )
 
 
 def code_versions(job: dict[str, Any]) -> Iterator[str]:

@@ -1,7 +1,9 @@
 """The compiled pipeline: every node has what the configuration gives it, and both forms are legal."""
 
 import json
+import platform
 import re
+from importlib.metadata import version
 
 import golden_job
 import pytest
@@ -186,8 +188,8 @@ def test_job_carries_labels_account_network_and_key_and_only_those_given(compile
     assert job["labels"] == {
         "team": "vision",
         "tfx_runner": "kubeflow_v2",
-        "tfx_version": "1-16-0",
-        "tfx_py_version": "3-10",
+        "tfx_version": version("tfx").replace(".", "-"),
+        "tfx_py_version": "-".join(platform.python_version_tuple()[:2]),
     }
     assert job["serviceAccount"] == "runner@my-project.iam.gserviceaccount.com"
     assert job["network"] == "projects/12/global/networks/private"

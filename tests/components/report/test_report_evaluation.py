@@ -1,6 +1,7 @@
 import pandas as pd
 import tensorflow_model_analysis as tfma
 from google.protobuf import text_format
+from tensorflow_model_analysis.proto import config_pb2
 
 from components.report.content import ClassAccuracy
 from components.report.evaluation import load_class_accuracies
@@ -17,7 +18,7 @@ def _evaluate(directory, slicing: str) -> str:
         slicing_specs {}
         """
         + slicing,
-        tfma.EvalConfig(),
+        config_pb2.EvalConfig(),
     )
     frame = pd.DataFrame(
         {
