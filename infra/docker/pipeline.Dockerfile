@@ -3,10 +3,12 @@
 # Build it from the root of the repository: docker build -f infra/docker/pipeline.Dockerfile .
 
 # Pinned by tag, for nobody here could ask a registry for a digest. Give digests in production:
-# --build-arg PYTHON_IMAGE=python@sha256:... --build-arg BEAM_IMAGE=apache/beam_python3.10_sdk@sha256:...
-ARG PYTHON_IMAGE=python:3.10-slim-bookworm
-# The version of apache-beam in uv.lock: the launcher and the SDK have to be of one release.
-ARG BEAM_IMAGE=apache/beam_python3.10_sdk:2.64.0
+# --build-arg PYTHON_IMAGE=python@sha256:... --build-arg BEAM_IMAGE=apache/beam_python3.13_sdk@sha256:...
+# TFX 1.21, whose packages need the glibc of Debian 13. The Python tells the stack; TFX 1.16, as in the image for TPUs, is
+# --build-arg PYTHON_IMAGE=python:3.10-slim-bookworm --build-arg BEAM_IMAGE=apache/beam_python3.10_sdk:2.64.0
+ARG PYTHON_IMAGE=python:3.13-slim-trixie
+# The version of apache-beam in uv.lock for that Python: the launcher and the SDK have to be of one release.
+ARG BEAM_IMAGE=apache/beam_python3.13_sdk:2.74.0
 
 FROM ${BEAM_IMAGE} AS beam
 
@@ -22,7 +24,7 @@ ENV UV_COMPILE_BYTECODE=1 \
     UV_LINK_MODE=copy \
     UV_NO_CACHE=1 \
     UV_PROJECT_ENVIRONMENT=/opt/venv \
-    UV_PYTHON=/usr/local/bin/python3.10 \
+    UV_PYTHON=/usr/local/bin/python3 \
     UV_PYTHON_DOWNLOADS=never
 WORKDIR /src
 # Dependencies first: a change of our code does not install them again. `--locked` checks each file against its hash.

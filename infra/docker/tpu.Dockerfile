@@ -4,6 +4,7 @@
 # docker build -f infra/docker/tpu.Dockerfile --build-arg LIBTPU_SHA256=... .
 
 # Pinned by tag, for nobody here could ask a registry for a digest. In production: --build-arg PYTHON_IMAGE=python@sha256:...
+# TFX 1.16, since there is no TPU build of TensorFlow 2.21: build the pipeline's image of the same stack beside it.
 ARG PYTHON_IMAGE=python:3.10-slim-bookworm
 
 FROM ${PYTHON_IMAGE} AS builder

@@ -4,7 +4,7 @@
 
 # Pinned by tag, for nobody here could ask a registry for a digest. Give one in production:
 # --build-arg PYTHON_IMAGE=python@sha256:...
-ARG PYTHON_IMAGE=python:3.10-slim-bookworm
+ARG PYTHON_IMAGE=python:3.13-slim-trixie
 
 FROM ${PYTHON_IMAGE} AS builder
 COPY infra/docker/uv.txt /tmp/uv.txt
@@ -13,7 +13,7 @@ ENV UV_COMPILE_BYTECODE=1 \
     UV_LINK_MODE=copy \
     UV_NO_CACHE=1 \
     UV_PROJECT_ENVIRONMENT=/opt/venv \
-    UV_PYTHON=/usr/local/bin/python3.10 \
+    UV_PYTHON=/usr/local/bin/python3 \
     UV_PYTHON_DOWNLOADS=never
 WORKDIR /src
 # The group of the lock file, each file checked against its hash. `--locked` fails where pyproject.toml says otherwise.

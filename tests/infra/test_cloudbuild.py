@@ -22,6 +22,9 @@ GIVEN_BY_CLOUD_BUILD = {"PROJECT_ID", "COMMIT_SHA"}
 IMAGE = "us-central1-docker.pkg.dev/my-project/simclr/pipeline:c0ffee"
 TRIGGER_IMAGE = "us-central1-docker.pkg.dev/my-project/simclr/trigger:c0ffee"
 TPU_IMAGE = "us-central1-docker.pkg.dev/my-project/simclr/trainer-tpu:c0ffee"
+BASE_IMAGES = "--build-arg PYTHON_IMAGE={} --build-arg BEAM_IMAGE={}"
+OLDER_STACK = {"_PYTHON": "3.10", "_DEBIAN": "bookworm", "_BEAM": "2.64.0"}
+NEWER = BASE_IMAGES.format("python:3.13-slim-trixie", "apache/beam_python3.13_sdk:2.74.0").split()
 SETTINGS = f"vertex.project=my-project vertex.image={IMAGE}"
 ON_TPU = f"{SETTINGS} vertex.pretraining.image={TPU_IMAGE}"
 
@@ -117,7 +120,7 @@ def test_step_makes_its_target(run):
 def test_image_is_built_and_pushed_under_its_commit(run):
     _, built, _ = run("build")
     assert built == [
-        ["docker", "build", "--file", "infra/docker/pipeline.Dockerfile", "--tag", IMAGE, "."],
+        ["docker", "build", "--file", "infra/docker/pipeline.Dockerfile", *NEWER, "--tag", IMAGE, "."],
         ["docker", "build", "--file", "infra/docker/trigger.Dockerfile", "--tag", TRIGGER_IMAGE, "."],
     ]
     assert all((ROOT / call[3]).exists() for call in built)
@@ -125,12 +128,27 @@ def test_image_is_built_and_pushed_under_its_commit(run):
 
 
 def test_image_for_tpus_is_built_where_the_hash_of_libtpu_is_given(run):
-    _, built, _ = run("build", _LIBTPU_SHA256="abc")
+    _, built, _ = run("build", _LIBTPU_SHA256="abc", **OLDER_STACK)
+    images = BASE_IMAGES.format("python:3.10-slim-bookworm", "apache/beam_python3.10_sdk:2.64.0").split()
+    assert built[0][4:8] == images
     assert built[2] == ["docker", "build", "--file", "infra/docker/tpu.Dockerfile",
                         "--build-arg", "LIBTPU_SHA256=abc", "--tag", TPU_IMAGE, "."]  # fmt: skip
     assert (ROOT / built[2][3]).exists()
     assert run("push", _LIBTPU_SHA256="abc")[1] == [
         ["docker", "push", image] for image in (IMAGE, TRIGGER_IMAGE, TPU_IMAGE)
+    ]
+
+
+def test_image_for_tpus_is_not_built_beside_the_newer_stack(run):
+    code, built, said = run("build", _LIBTPU_SHA256="abc")
+    assert code != 0 and built == []
+    assert "_PYTHON=3.10,_DEBIAN=bookworm,_BEAM=2.64.0" in said
+
+
+def test_dockerfile_and_build_begin_with_the_same_images(build):
+    text = (INFRA / "docker" / "pipeline.Dockerfile").read_text()
+    assert [f"--build-arg={pair}" for pair in re.findall(r"^ARG (\w+_IMAGE=\S+)$", text, re.MULTILINE)] == [
+        f"{option}={image}" for option, image in zip(NEWER[::2], NEWER[1::2], strict=True)
     ]
 
 

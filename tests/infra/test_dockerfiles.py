@@ -43,8 +43,9 @@ def stages(dockerfile):
     return found
 
 
-def locked_version(package):
-    return re.search(rf'^name = "{package}"\nversion = "(.+)"$', (ROOT / "uv.lock").read_text(), re.MULTILINE)[1]
+def locked_versions(package):
+    """Of the stack of Python 3.10 and of the one of later Pythons."""
+    return re.findall(rf'^name = "{package}"\nversion = "(.+)"$', (ROOT / "uv.lock").read_text(), re.MULTILINE)
 
 
 @needs_hadolint
@@ -116,7 +117,12 @@ def test_what_is_copied_exists_and_is_sent_to_docker(dockerfile):
 
 def test_launcher_of_dataflows_workers_is_of_the_locked_beam():
     text = (DOCKER / "pipeline.Dockerfile").read_text()
-    assert f"apache/beam_python3.10_sdk:{locked_version('apache-beam')}\n" in text
+    older, newer = locked_versions("apache-beam")
+    assert "ARG PYTHON_IMAGE=python:3.13-slim-trixie\n" in text
+    assert f"ARG BEAM_IMAGE=apache/beam_python3.13_sdk:{newer}\n" in text
+    assert (
+        f"PYTHON_IMAGE=python:3.10-slim-bookworm --build-arg BEAM_IMAGE=apache/beam_python3.10_sdk:{older}\n" in text
+    )
     runtime = stages(DOCKER / "pipeline.Dockerfile")["runtime"]
     assert ("COPY", "--from=beam /opt/apache/beam/boot /opt/apache/beam/boot") in runtime
     assert runtime[-1] == ("ENTRYPOINT", '["/opt/apache/beam/boot"]')
@@ -126,7 +132,8 @@ def test_launcher_of_dataflows_workers_is_of_the_locked_beam():
 
 def test_installer_and_tpu_build_are_of_the_versions_used_elsewhere():
     assert f"UV_VERSION := {version_of('uv.txt', 'uv')}\n" in (ROOT / "Makefile").read_text()
-    assert version_of("tpu.txt", "tensorflow-tpu") == locked_version("tensorflow")
+    assert version_of("tpu.txt", "tensorflow-tpu") == locked_versions("tensorflow")[0]
+    assert "ARG PYTHON_IMAGE=python:3.10-" in (DOCKER / "tpu.Dockerfile").read_text()
 
 
 def version_of(requirements, package):
