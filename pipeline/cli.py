@@ -220,16 +220,23 @@ def _execute(config: PipelineConfig, execute: Callable[["Terminal", float, "Jour
 
     terminal = divert_noise(str(log_path))
     journal = Journal(config.output, click.get_current_context().info_name or "")
-    outcome, words, code = None, "", _EXIT_DONE
+    message, outcome, words, code = None, None, "", _EXIT_DONE
     try:
         execute(terminal, started_s, journal)
+    except SystemExit:
+        # rich's own way out of a closed pipe.
+        outcome, words, code = (
+            "failed",
+            "nobody reads what it prints: the terminal or pipe was closed",
+            _EXIT_FAILED,
+        )
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - each is told in words
         message, code = _told(error, log_path)
         outcome, words = _outcome(error), str(error)
-        terminal.err.print(f"\n{message}", markup=False, soft_wrap=True)
     journal.end(outcome, exit_code=code, words=words)
-    if journal.problem:
-        terminal.err.print(f"\n{journal.problem}", markup=False, soft_wrap=True)
+    for line in (message, journal.problem):
+        if line:
+            terminal.err.print(f"\n{line}", markup=False, soft_wrap=True)
     if code:
         sys.exit(code)
 

@@ -8,6 +8,7 @@ from click.testing import CliRunner
 
 from components.span_ingest.store import Counts, Span, SpanStore
 from pipeline import cli
+from pipeline.history.records import Records
 
 
 def invoke(*arguments, command="run"):
@@ -107,6 +108,9 @@ def test_nothing_new_is_said_and_ends_well_before_tensorflow_is_loaded(tmp_path)
     assert done.stdout == (
         "note: there was no ledger: it was made from the files of 1 of 1 spans\nno new images: nothing to do\n"
     )
+    [record] = Records(str(tmp_path / "run")).read()[0]
+    assert (record.outcome, record.command, record.exit_code) == ("nothing new", "retrain", 0)
+    assert "nothing new" in (tmp_path / "run" / "history.html").read_text()
 
 
 def test_help_names_what_make_takes():

@@ -1,6 +1,7 @@
 """What is kept of each run, and the page about all of them."""
 
 import json
+import os
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -340,15 +341,18 @@ def test_output_that_takes_no_history_is_said_and_hides_no_result(runs):
     assert "history" in journal.problem and str(runs.output) in journal.problem
 
 
-def test_retraining_that_finds_nothing_is_recorded_by_the_command(tmp_path):
-    """As a user starts it: with an empty source nothing is loaded, and the page is there."""
+def test_run_whose_terminal_has_gone_is_recorded(tmp_path):
+    """As it is left behind when a terminal is closed; what it would say has nobody to read it."""
     source = tmp_path / "source"
     source.mkdir()
     command = [sys.executable, "-W", "ignore", "-m", "pipeline", "retrain", "--unlabeled", str(source)]
     command += ["--labeled", str(source), "--output", str(tmp_path / "run")]
     command += ["--set", f"retrain.store={tmp_path / 'store'}"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
+    read, write = os.pipe()
+    os.close(read)
+    assert subprocess.run(command, stdout=write, stderr=write, check=False).returncode == 1
+    os.close(write)
     [record] = Records(str(tmp_path / "run")).read()[0]
-    assert (record.outcome, record.command, record.exit_code) == ("nothing new", "retrain", 0)
-    assert Page(tmp_path / "run" / "history.html").outcomes == ["nothing new"]
+    assert (record.outcome, record.command, record.exit_code) == ("failed", "retrain", 1)
+    assert record.words == "nobody reads what it prints: the terminal or pipe was closed"
+    assert Page(tmp_path / "run" / "history.html").outcomes == ["failed"]
