@@ -54,3 +54,17 @@ def test_one_worker_is_this_process_and_more_are_others(workers, runner):
     options = PipelineOptions(beam_pipeline_args(workers))
     assert type(beam.Pipeline(options=options).runner) is runner
     assert options.get_all_options()["direct_num_workers"] == workers
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_stage_on_this_machine_packs_no_tfx_for_others(workers, monkeypatch):
+    # Here, for the workers of the other tests import this module.
+    from tfx.components.statistics_gen.executor import Executor
+    from tfx.utils import dependency_utils
+
+    packed = []
+    monkeypatch.setattr(dependency_utils, "build_ephemeral_package", lambda: packed.append(1) or "tfx.tar.gz")
+    Executor(Executor.Context(beam_pipeline_args=["--direct_num_workers=1"]))
+    assert packed == [1]
+    Executor(Executor.Context(beam_pipeline_args=beam_pipeline_args(workers)))
+    assert packed == [1]
