@@ -198,7 +198,7 @@ def test_kill_while_a_result_is_written_leaves_none(folders, shared, monkeypatch
 
     with monkeypatch.context() as patch:
         patch.setattr(runner.tf.io.gfile, "rename", die)
-        ablate("temperature", folders, shared, only=[("τ 0.1", "linear top-1")], code=1)
+        ablate("temperature", folders, shared, only=[("τ 0.1", "linear top-1")], code=130)
     printed, _ = ablate("temperature", folders, shared, only=[("τ 0.1", "linear top-1")])
     assert "τ 0.1, linear top-1: measuring" in printed
 
