@@ -128,7 +128,7 @@ chaos: $(READY)  ## kill whole runs at random moments, starve and break them, an
 	@$(PYTHON) -m pytest tests/faults tests/gcs/test_gcs_faults.py -m "chaos or not chaos" --kills "$(or $(KILLS),300)" --chaos-seed "$(or $(SEED),1)"
 
 .PHONY: test-next
-test-next:  ## TFX 1.21 on a Linux too old for it, in a Debian 13 below build/, as root: all tests and a local run [SHORT=1: two minutes of tests]
+test-next:  ## TFX 1.21 on a Linux too old for it, in a Debian 13 below build/, as root: all tests and a local run [SHORT=1: what tells the stacks apart]
 	@$(SHELL) tests/debian13.sh build/debian13 "$(if $(SHORT),$(SHORT_TESTS),make test && make local-run)"
 
 .PHONY: lint
