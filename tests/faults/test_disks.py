@@ -1,5 +1,6 @@
 """Disks that are full, may not be written, or may not be read: nothing half is left, and the next run goes on."""
 
+import contextlib
 import io
 import os
 import shutil
@@ -24,31 +25,33 @@ from pipeline import cli
 _NOBODY = 65534
 
 
-def _mount(path: Path, *options: str) -> None:
-    if os.geteuid() != 0:
-        pytest.skip("only root can mount what this test needs")
-    done = subprocess.run(["mount", *options, str(path)], capture_output=True, text=True, check=False)
-    if done.returncode:
-        pytest.skip(f"nothing can be mounted here: {done.stderr.strip()}")
-
-
 @pytest.fixture
 def small_disk(tmp_path):
     """A quarter of a megabyte."""
-    path = tmp_path / "disk"
-    path.mkdir()
-    _mount(path, "-t", "tmpfs", "-o", "size=256k", "tmpfs")
-    yield path
-    subprocess.run(["umount", "-l", str(path)], check=True)
+    with _disk(tmp_path / "disk", "size=256k") as path:
+        yield path
 
 
 @pytest.fixture
 def read_only(tmp_path):
-    path = tmp_path / "disk"
+    with _disk(tmp_path / "disk", "size=256k,ro") as path:
+        yield path
+
+
+@contextlib.contextmanager
+def _disk(path, options):
+    """A disk in memory, mounted while it is needed."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can mount what this test needs")
     path.mkdir()
-    _mount(path, "-t", "tmpfs", "-o", "size=256k,ro", "tmpfs")
-    yield path
-    subprocess.run(["umount", "-l", str(path)], check=True)
+    command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"nothing can be mounted here: {done.stderr.strip()}")
+    try:
+        yield path
+    finally:
+        subprocess.run(["umount", "-l", str(path)], check=True)
 
 
 def _png(seed: int, side_px: int) -> bytes:
