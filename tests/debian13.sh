@@ -74,10 +74,10 @@ hand_over_settings() {
     settings+=(HOME=/root LANG=C.UTF-8 PATH=/usr/sbin:/usr/bin:/sbin:/bin)
 }
 
-# The shell stays the first process, since processes whose parents have died become its children and are waited for.
+# What runs in a script's background does not hear an interrupt, unless it is told to. The shell stays the first process, since processes whose parents have died become its children and are waited for.
 enter() {
     apart bash -ec 'mount --rbind /dev "$1/dev"; mount -t proc proc "$1/proc"; exec chroot "$@"' - \
-        "$root" /usr/bin/env -i "${settings[@]}" bash -c "cd /src && { $1; }; exit \$?"
+        "$root" /usr/bin/env --default-signal=INT,QUIT -i "${settings[@]}" bash -c "cd /src && { $1; }; exit \$?"
 }
 
 look_for_what_is_needed

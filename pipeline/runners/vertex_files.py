@@ -1,6 +1,7 @@
 """Small files on Cloud Storage that Vertex AI or the service on Cloud Run reads."""
 
 import requests
+from google.api_core.exceptions import RetryError
 from google.cloud import storage
 from google.cloud.storage.retry import DEFAULT_RETRY
 
@@ -26,5 +27,9 @@ def write(files: storage.Client, path: str, content: str | bytes, *, content_typ
     try:
         blob = storage.Blob.from_string(path, client=files)
         blob.upload_from_string(content, content_type=content_type, retry=STORAGE_RETRY)
-    except requests.RequestException as error:
-        raise ServiceError(f"{path}: {error}") from error
+    except (requests.RequestException, RetryError) as error:
+        # Cloud Storage's client 3 wraps what it has tried for too long.
+        last = error.cause if isinstance(error, RetryError) else error
+        if isinstance(last, requests.RequestException):
+            raise ServiceError(f"{path}: {last}") from error
+        raise

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import apache_beam as beam
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from components.image_example_gen import ingest, sources
 from components.image_example_gen.examples import Example, read_records
@@ -40,7 +41,7 @@ def ingest_all(folder: Path, *, shard_bytes: int) -> dict[str, int]:
     )
     for path in (*settings.split_uris, settings.work_uri):
         Path(path).mkdir()
-    with beam.Pipeline() as pipeline:
+    with beam.Pipeline(runner=FnApiRunner()) as pipeline:
         ingest.build(pipeline, work, [], settings)
     account = ingest.collect(settings, work_count=len(work)).accounts["unlabeled"]
     return {"read": account.read, "kept": account.kept, "rejected": account.rejected, "shards": settings.num_shards}
@@ -58,7 +59,7 @@ def count(folder: Path) -> int:
 
 def main(folder: str, shard_megabytes: str, limit_megabytes: str) -> None:
     # Beam is imported lazily in parts: run once on nothing much before the limit counts.
-    with beam.Pipeline() as pipeline:
+    with beam.Pipeline(runner=FnApiRunner()) as pipeline:
         _ = pipeline | beam.Create([("a", 1)]) | beam.GroupByKey() | beam.Map(str)
     limit_memory(int(limit_megabytes))
     told = ingest_all(Path(folder), shard_bytes=int(shard_megabytes) << 20)

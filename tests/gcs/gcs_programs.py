@@ -35,6 +35,7 @@ def reread(root: str) -> dict[str, list[str]]:
     """Labels of the ingested images as TensorFlow reads them, and after Beam has read and written them."""
     import apache_beam as beam
     import tensorflow as tf
+    from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
     def labels(pattern: str, compression: str = "") -> list[str]:
         records = tf.data.TFRecordDataset(tf.io.gfile.glob(pattern), compression)
@@ -42,7 +43,7 @@ def reread(root: str) -> dict[str, list[str]]:
         return sorted(tf.io.parse_single_example(record, feature)["label"].numpy().decode() for record in records)
 
     ingested = f"{root}/ingested/examples/*/data_tfrecord-*"
-    with beam.Pipeline() as pipeline:
+    with beam.Pipeline(runner=FnApiRunner()) as pipeline:
         _ = (
             pipeline
             | beam.io.ReadFromTFRecord(ingested)

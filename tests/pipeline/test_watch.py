@@ -102,11 +102,12 @@ if times == 3:
     os.kill(os.getppid(), signal.SIGINT)
     while True: signal.pause()
 """
+    before = signal.getsignal(signal.SIGINT)
     assert cli_watch._watch(config, python(program), None, watched=True) == 130
     assert count.read_text() == "xxx"
     said = capsys.readouterr().out
     assert f"watching {source}" in said and "ended with 4" in said and said.endswith("the watch has ended\n")
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 @pytest.fixture

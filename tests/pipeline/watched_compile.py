@@ -5,7 +5,6 @@ of each opening of a file below the folder SECRET by anyone, and of each look at
 code that is not installed: Google's libraries ask at import where credentials would be, and open none.
 """
 
-import _collections_abc
 import importlib
 import json
 import os
@@ -49,7 +48,7 @@ def main(record: str, secret: str, *arguments: str) -> None:
 def _asked_by_installed_code() -> bool:
     """Whether the first frame outside of the look-up itself is of the standard library or of a package."""
     frame = sys._getframe(2)
-    while frame.f_code.co_filename in (os.__file__, _collections_abc.__file__):
+    while frame.f_globals["__name__"] in ("os", "_collections_abc"):
         frame = frame.f_back
     return frame.f_code.co_filename.startswith((sys.prefix, sys.base_prefix))
 

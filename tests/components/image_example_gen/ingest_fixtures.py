@@ -17,6 +17,7 @@ from tfx.types import standard_artifacts
 from components.artifacts import IngestSummary
 from components.image_example_gen.examples import Example, read_records
 from components.image_example_gen.executor import Executor
+from pipeline.runners.beam_processes import beam_pipeline_args
 
 
 def pixels(seed: int, *, size: tuple[int, int] = (6, 5), channels: int = 3) -> np.ndarray:
@@ -108,7 +109,7 @@ def ingest(
     summary = IngestSummary()
     summary.uri = str(out / "summary")
     context = base_beam_executor.BaseBeamExecutor.Context(
-        make_beam_pipeline_fn=lambda: beam.Pipeline(options=PipelineOptions(list(beam_args)))
+        make_beam_pipeline_fn=lambda: beam.Pipeline(options=PipelineOptions([*beam_pipeline_args(1), *beam_args]))
     )
     properties = {
         "sources": json.dumps(sources),
