@@ -8,15 +8,12 @@ the bit in eager mode, in a graph and under XLA; pixels may differ by a rounding
 Shapes: B images, H×W the canvas they are stored on, S the side of a view.
 """
 
-import math
-from collections.abc import Callable
-
 import tensorflow as tf
 
-from trainer import autoaugment, color, filters, geometry, prng
+from trainer import autoaugment, color, filters, geometry, planar, prng
 from trainer.config import AugmentConfig, CropConfig
 
-_CHUNK_PX = 2**18  # pixels of the views that are made at once on a CPU: what they need then stays in its cache
+_CHUNK_PX = 2**16  # pixels of the views that are made at once on a CPU: what they need then stays in its cache
 
 
 def two_views(
@@ -88,7 +85,9 @@ def _views(
         return tuple(_view(images, keys, sizes, config, side=side, by_taps=by_taps) for keys, config in pairs)
 
     inputs = (images, sizes, *view_keys)
-    return _in_chunks(make, inputs, side=side) if by_taps else make(inputs)
+    if not by_taps:
+        return make(inputs)
+    return planar.in_chunks(make, inputs, size=_CHUNK_PX / side**2, signature=(tf.float32,) * len(configs))
 
 
 def _side(images: tf.Tensor, crop: CropConfig) -> int:
@@ -98,19 +97,6 @@ def _side(images: tf.Tensor, crop: CropConfig) -> int:
     if None in side:
         raise ValueError(f"crop.size_px is null and the images' shape is {images.shape}: set crop.size_px")
     return min(side)
-
-
-def _in_chunks(make: Callable, inputs: tuple[tf.Tensor, ...], *, side: int) -> tuple[tf.Tensor, ...]:
-    """Makes the views of some images at a time, of the divisor of the batch that is nearest to what fits."""
-    batch_size = inputs[0].shape[0]
-    if batch_size is None or batch_size * side**2 <= _CHUNK_PX:
-        return make(inputs)
-    divisors = [n for n in range(1, batch_size + 1) if batch_size % n == 0]
-    chunk_size = min(divisors, key=lambda n: abs(math.log(n * side**2 / _CHUNK_PX)))
-    chunks = tuple(tf.reshape(x, [-1, chunk_size, *x.shape[1:]]) for x in inputs)
-    _, _, *view_keys = inputs
-    views = tf.map_fn(make, chunks, fn_output_signature=(tf.float32,) * len(view_keys))
-    return tuple(tf.reshape(view, [batch_size, side, side, 3]) for view in views)
 
 
 def _view(

@@ -166,6 +166,25 @@ def test_crop_and_flip_equal_the_oracle_in_both_directions(interpolation, by_tap
         np.testing.assert_allclose(view, expected[:, ::-1] if flip else expected, atol=2e-5)
 
 
+@pytest.mark.parametrize(("strip_px", "made"), [(2 * 12, {(1, 2), (1, 4)}), (2 * 12**2, {(2, 12), (2, 4)})])
+@pytest.mark.parametrize("interpolation", KERNELS)
+def test_crop_in_strips_and_columns_is_that_of_whole_images(monkeypatch, interpolation, strip_px, made):
+    images = random_images(6, height=30, width=40)
+    crop = CropConfig(size_px=12, interpolation=interpolation)
+    whole = crops(images, crop)
+    seen, resample = set(), geometry.resample
+
+    def seeing(x, *args, **settings):
+        seen.add((len(x), settings["count"]))
+        return resample(x, *args, **settings)
+
+    monkeypatch.setattr(geometry, "resample", seeing)
+    monkeypatch.setattr(geometry, "_STRIP_PX", strip_px)
+    monkeypatch.setattr(geometry, "_COLUMNS", 4)
+    np.testing.assert_allclose(crops(images, crop), whole, atol=1e-6)
+    assert seen == made
+
+
 def test_crop_bicubic_is_sharper_than_bilinear_and_stays_in_the_unit_interval():
     images = random_images(16, height=10, width=10) // 255 * 255  # black and white: bicubic overshoots
     views = {name: crops(images, CropConfig(size_px=24, interpolation=name)) for name in KERNELS}
