@@ -45,9 +45,10 @@ tpu_arguments = $(foreach target,$(TARGETS),--target "$(target)") $(foreach prec
 	$(if $(PRESET),--preset "$(PRESET)") $(if $(BATCH),--batch "$(BATCH)") $(if $(MISSING_KERNEL),--missing-kernel)
 bench_arguments = $(foreach section,$(ONLY),--only "$(section)") $(if $(ROUNDS),--rounds "$(ROUNDS)")
 
-# Imports, the graph and what it compiles to, the results of the other stack, and a whole tiny run.
-SHORT_TESTS := make environment && .venv/bin/python -m pytest tests/architecture tests/pipeline/test_pipeline_graph.py \
-	tests/pipeline/test_kubeflow.py tests/e2e
+# Imports, the graph and what it compiles to, what is trained, served and kept on a store, and a whole tiny run.
+SHORT_TESTS := make environment && .venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests/architecture \
+	tests/pipeline/test_pipeline_graph.py tests/pipeline/test_kubeflow.py tests/trainer/test_pretrain_trace.py tests/gcs \
+	tests/components/test_serving_parity.py tests/e2e/test_tiny_run.py::test_whole_run_leaves_metrics_report_and_pushed_model
 
 .PHONY: help
 help:  ## list the targets

@@ -121,6 +121,12 @@ def test_root_that_was_not_finished_is_made_again(machine):
     assert (machine / "debootstrapped").exists()
 
 
+def test_no_mirror_is_a_reason_for_skipping(machine):
+    script(machine / "bin" / "debootstrap", 'echo "E: Failed getting release file https://mirror.test/Release"; exit 1')
+    done = run(machine)
+    assert done.returncode == 0 and "skipped: no mirror of Debian answers" in done.stdout
+
+
 def test_exit_code_of_the_command_is_the_scripts(machine):
     script(machine / "bin" / "chroot", "exit 7")
     assert run(machine).returncode == 7
