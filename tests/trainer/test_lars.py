@@ -98,6 +98,87 @@ def test_lars_config_round_trip_takes_the_same_steps(rate):
     np.testing.assert_array_equal(steps, list(run_steps(twin, tf.Variable(WEIGHTS), GRADIENTS)))
 
 
+def network():
+    layers = [tf_keras.layers.Dense(4), tf_keras.layers.BatchNormalization(), tf_keras.layers.Dense(2)]
+    model = tf_keras.Sequential([tf_keras.Input([3]), *layers])
+    vectors = [variable for variable in model.trainable_variables if variable.shape.rank == 1]
+    # The biases far from 0, where a ratio would hold them back.
+    model.set_weights([weight + 1 for weight in model.get_weights()])
+    return model, vectors
+
+
+def fit(model):
+    x = np.random.default_rng(0).normal(size=[8, 3])
+    model.fit(x, x[:, :2], epochs=2, batch_size=4, shuffle=False, verbose=0)
+    return model.get_weights()
+
+
+def test_lars_of_a_saved_model_goes_on_with_the_same_exclusions(tmp_path):
+    model, vectors = network()
+    model.compile(lars.LARS(0.1, weight_decay=0.1, exclude=vectors), "mse")
+    fit(model)
+    model.save(tmp_path / "model.keras")
+    twin = tf_keras.models.load_model(tmp_path / "model.keras")
+    assert twin.optimizer.get_config()["exclude"] == [1, 2, 3, 5]
+    for weight, expected in zip(fit(twin), fit(model), strict=True):
+        np.testing.assert_allclose(weight, expected, rtol=1e-6)
+
+
+def test_lars_exclusions_are_not_saved_before_their_positions_are_known():
+    variable = tf.Variable(WEIGHTS)
+    optimizer = lars.LARS(0.1, exclude=[variable])
+    with pytest.raises(ValueError, match=r"exclude 1 variables: .* optimizer\.build\(model\.trainable_variables\)"):
+        optimizer.get_config()
+    optimizer.build([tf.Variable(WEIGHTS), variable])
+    assert optimizer.get_config()["exclude"] == [1]
+    with pytest.raises(ValueError, match=r"exclude \[1\]: there are 1 variables"):
+        lars.LARS.from_config(optimizer.get_config()).build([variable])
+
+
+def test_lars_step_of_a_part_of_the_variables_takes_their_own_velocity():
+    first, second = tf.Variable(WEIGHTS), tf.Variable(3 * WEIGHTS)
+    optimizer = lars.LARS(1.0)
+    optimizer.build([first, second])
+    optimizer.apply_gradients([(tf.constant(GRADIENTS[0]), first), (tf.constant(GRADIENTS[1]), second)])
+    optimizer.apply_gradients([(tf.constant(GRADIENTS[2]), second)])
+    expected = lars_oracle.trace(3 * WEIGHTS, GRADIENTS[1:], [1.0] * 2)[-1]
+    np.testing.assert_allclose(second, expected, rtol=2e-6)
+
+
+def test_lars_moving_average_of_the_base_class_follows_the_weights():
+    variable = tf.Variable([3.0, 4.0])
+    optimizer = lars.LARS(1.0, use_ema=True, ema_momentum=0.5)
+    step = tf.function(lambda gradient: optimizer.apply_gradients([(gradient, variable)]))
+    for gradient in GRADIENTS[0]:
+        step(tf.constant(gradient))
+    first, second = lars_oracle.trace(np.array([3.0, 4.0]), GRADIENTS[0], [1.0] * 2)
+    optimizer.finalize_variable_values([variable])
+    np.testing.assert_allclose(variable, 0.5 * (0.5 * np.array([3.0, 4.0]) + 0.5 * first) + 0.5 * second, rtol=1e-6)
+
+
+def test_lars_half_floats_take_the_ratio_of_their_norms():
+    # The sums of the squares, 6.4e5 and 3.6e5, are beyond float16.
+    variable = tf.Variable(tf.fill([400, 400], tf.constant(2, tf.float16)))
+    optimizer = lars.LARS(1.0, weight_decay=0.25, trust_coefficient=0.5)
+    optimizer.apply_gradients([(tf.ones([400, 400], tf.float16), variable)])
+    np.testing.assert_allclose(variable, np.full([400, 400], 2 - 0.5 * 800 / 600 * 1.5), rtol=1e-3)
+
+
+def test_lars_gradient_of_some_rows_is_that_of_all_with_zeros():
+    gradient = tf.IndexedSlices(tf.constant(GRADIENTS[0][:1]), tf.constant([1]), tf.constant([2, 2]))
+    variable = tf.Variable(WEIGHTS)
+    lars.LARS(1.0, weight_decay=0.1).apply_gradients([(gradient, variable)])
+    dense = np.stack([np.zeros(2, np.float32), GRADIENTS[0][0]])
+    np.testing.assert_allclose(variable, lars_oracle.trace(WEIGHTS, [dense], [1.0], decay=0.1)[0], rtol=2e-6)
+
+
+@pytest.mark.parametrize("fault", [{"momentum": 1.0}, {"weight_decay": -0.1}, {"trust_coefficient": 0.0}])
+def test_lars_number_out_of_its_range_is_refused_by_its_name(fault):
+    ((name, value),) = fault.items()
+    with pytest.raises(ValueError, match=f"{name} {value}: must be"):
+        lars.LARS(0.1, **fault)
+
+
 def test_lars_gradient_clipping_of_the_base_class_still_works():
     (step,) = run_steps(lars.LARS(0.1, clipnorm=1.0), tf.Variable([0.0, 0.0]), [[30.0, 40.0]])
     np.testing.assert_allclose(step, [-0.06, -0.08], rtol=1e-6)
