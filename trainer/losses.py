@@ -3,6 +3,8 @@
 Both compute in float32, or in float64 for float64 inputs, whatever the network computes in.
 """
 
+import numbers
+
 import tensorflow as tf
 
 from trainer import distributed
@@ -21,6 +23,9 @@ def nt_xent(z_a: tf.Tensor, z_b: tf.Tensor, *, temperature: float) -> tf.Tensor:
     Returns:
         Scalar, the mean over all 2N rows; log(2N−1) when all z are equal. In one of several replicas: the
         replica's part of that mean, see `nt_xent_and_accuracy`.
+
+    Raises:
+        ValueError: shapes that differ or are not [N, D], or a temperature of 0 or less.
     """
     loss, _ = nt_xent_and_accuracy(z_a, z_b, temperature=temperature)
     return loss
@@ -51,7 +56,11 @@ def nt_xent_and_accuracy(
 
     Returns:
         Scalars loss and accuracy.
+
+    Raises:
+        ValueError: as of `nt_xent`.
     """
+    _check(temperature, z_a=z_a, z_b=z_b)
     rows = tf.math.l2_normalize(_wide(tf.concat([z_a, z_b], axis=0)), axis=1)
     columns = distributed.gather(rows)
     n_rows = tf.shape(rows)[0]
@@ -86,10 +95,25 @@ def distillation(student_logits: tf.Tensor, teacher_logits: tf.Tensor, *, temper
 
     Returns:
         Scalar, the mean over the rows given; on several replicas `distributed.part_of_mean` makes it a part.
+
+    Raises:
+        ValueError: shapes that differ or are not [B, C], or a temperature of 0 or less.
     """
+    _check(temperature, student_logits=student_logits, teacher_logits=teacher_logits)
     targets = tf.nn.softmax(tf.stop_gradient(_wide(teacher_logits)) / temperature)
     losses = tf.nn.softmax_cross_entropy_with_logits(labels=targets, logits=_wide(student_logits) / temperature)
     return tf.reduce_mean(losses)
+
+
+def _check(temperature: float | tf.Tensor, **matrices: tf.Tensor) -> None:
+    """What would be broadcast, or give a number without a meaning, as far as a graph knows it."""
+    shapes = {name: tf.convert_to_tensor(matrix).shape for name, matrix in matrices.items()}
+    first, second = shapes.values()
+    if not (first.is_compatible_with([None, None]) and first.is_compatible_with(second)):
+        found = " and ".join(f"{name} {shape}" for name, shape in shapes.items())
+        raise ValueError(f"{found}: must be matrices of one shape, row i of both being of the same image")
+    if isinstance(temperature, numbers.Real) and not temperature > 0:
+        raise ValueError(f"temperature {temperature}: must be more than 0; the papers take 0.1 to 1")
 
 
 def _wide(x: tf.Tensor) -> tf.Tensor:

@@ -62,6 +62,30 @@ def test_nt_xent_half_precision_projections_give_a_float32_loss():
     assert float(loss) == pytest.approx(nt_xent(*rounded, 0.1), rel=1e-5)
 
 
+# Of 9 and 5 rows the row halfway down would be taken for the positive; one row of logits would teach a whole batch.
+@pytest.mark.parametrize("loss", [losses.nt_xent, losses.distillation])
+@pytest.mark.parametrize(
+    "shapes", [([9, 4], [5, 4]), ([5, 4], [1, 4]), ([5, 4], [5, 3]), ([4], [4]), ([5, 1, 4], [5, 1, 4])]
+)
+def test_loss_of_unlike_matrices_is_refused_with_their_shapes(loss, shapes):
+    first, second = map(tf.zeros, shapes)
+    with pytest.raises(ValueError, match=f"{re.escape(str(first.shape))} and .*{re.escape(str(second.shape))}: must"):
+        loss(first, second, temperature=0.1)
+
+
+@pytest.mark.parametrize("loss", [losses.nt_xent, losses.distillation])
+@pytest.mark.parametrize("temperature", [0, -0.5, np.float32(0), math.nan])
+def test_loss_at_no_temperature_is_refused_with_its_value(loss, temperature):
+    with pytest.raises(ValueError, match=f"temperature {temperature}: must be more than 0"):
+        loss(tf.constant(Z_A), tf.constant(Z_B), temperature=temperature)
+
+
+def test_loss_of_rows_that_a_graph_does_not_know_is_taken():
+    unknown = [tf.TensorSpec([None, None], tf.float64)] * 2
+    loss = tf.function(lambda z_a, z_b: losses.nt_xent(z_a, z_b, temperature=0.2), input_signature=unknown)
+    assert float(loss(Z_A, Z_B)) == pytest.approx(nt_xent(Z_A, Z_B, 0.2), rel=1e-12)
+
+
 def test_nt_xent_zero_projection_stays_finite():
     z = tf.zeros([2, 3])
     with tf.GradientTape() as tape:
