@@ -93,12 +93,15 @@ def similarities(z: np.ndarray) -> tuple[float, float]:
     return float(positive), float(cosines.max(axis=1).mean())
 
 
-def knn_accuracy(h: np.ndarray, label: np.ndarray) -> float:
-    """Accuracy in [0, 1] of each image under the votes of its nearest others, exp(cosine/τ) (arXiv 1805.01978).
+def knn_accuracy(h: np.ndarray, label: np.ndarray) -> Metrics:
+    """How often the votes of its nearest others, exp(cosine/τ), name an image's class (arXiv 1805.01978).
 
     Args:
         h: [n, D], n ≥ 2.
         label: [n] int64 ≥ 0.
+
+    Returns:
+        `knn_accuracy` in [0, 1], and beside it `knn_k` and `knn_temperature`, without which it cannot be compared.
     """
     h = _unit(h)
     cosines = h @ h.T
@@ -108,11 +111,12 @@ def knn_accuracy(h: np.ndarray, label: np.ndarray) -> float:
     weights = np.exp((np.take_along_axis(cosines, nearest, axis=1) - 1.0) / _KNN_TEMPERATURE)
     votes = np.zeros([len(h), label.max() + 1])
     np.add.at(votes, (np.arange(len(h))[:, None], label[nearest]), weights)
-    return float(np.mean(votes.argmax(axis=1) == label))
+    accuracy = float(np.mean(votes.argmax(axis=1) == label))
+    return {"knn_accuracy": accuracy, "knn_k": float(k), "knn_temperature": _KNN_TEMPERATURE}
 
 
 def measure(look: Look) -> Metrics:
-    """All of the above; h of the first views; `knn_accuracy` where every image has a label."""
+    """All of the above; h of the first views; nearest neighbours where every image has a label."""
     first = look.h[: len(look.label)]
     positive, negative = similarities(look.z)
     metrics = {
@@ -123,7 +127,7 @@ def measure(look: Look) -> Metrics:
         "hardest_negative_similarity": negative,
         "effective_rank": effective_rank(first),
     }
-    return metrics | ({"knn_accuracy": knn_accuracy(first, look.label)} if look.label.min() >= 0 else {})
+    return metrics | (knn_accuracy(first, look.label) if look.label.min() >= 0 else {})
 
 
 def collapse_warning(metrics: Metrics) -> str | None:

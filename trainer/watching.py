@@ -32,6 +32,7 @@ class Watcher:
         every_steps: int,
         total_steps: int,
         n_candidates: int,
+        queue_size: int = 0,
         path: str | None = None,
     ) -> None:
         """
@@ -40,11 +41,12 @@ class Watcher:
             every_steps: between two looks, each at the next step that is logged; 0 for none, the loss alone is
                 watched then.
             total_steps: of the training.
-            n_candidates: as in `diagnostics.stuck_warning`.
+            n_candidates: 2N−1, rows of a batch among which the positive is to be found.
+            queue_size: K, of further negatives; each step adds 2N until they are there.
             path: CSV of the looks, gone on with where a training is resumed; None writes none.
         """
         self._look, self._every_steps, self._path = look, every_steps, path
-        self._stuck_from, self._n_candidates = _STUCK_AFTER * total_steps, n_candidates
+        self._stuck_from, self._n_candidates, self._queue_size = _STUCK_AFTER * total_steps, n_candidates, queue_size
         self._total_steps = total_steps
         self._history: History | None = None
 
@@ -61,7 +63,8 @@ class Watcher:
         history = self.history(done - 1)
         if row is None:
             return
-        words = diagnostics.stuck_warning(row["loss"], n_candidates=self._n_candidates)
+        remembered = min((done - 1) * (self._n_candidates + 1), self._queue_size)
+        words = diagnostics.stuck_warning(row["loss"], n_candidates=self._n_candidates + remembered)
         if words and done >= self._stuck_from:
             self._stuck_from = math.inf  # once is enough
             _LOGGER.warning("step %d: %s", done, words)
@@ -127,7 +130,8 @@ def watcher_of(
         embedder(encoder, head, make_views, batches.cache()),
         every_steps=config.diagnostics.every_steps,
         total_steps=total_steps,
-        n_candidates=2 * batch_size - 1 + config.memory.queue_size,
+        n_candidates=2 * batch_size - 1,
+        queue_size=config.memory.queue_size,
         path=path,
     )
 

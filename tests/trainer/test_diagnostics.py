@@ -55,9 +55,14 @@ def test_similarities_are_those_of_the_positive_and_the_nearest_negative():
 
 def test_knn_accuracy_leaves_the_image_itself_out():
     h = np.array([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0], [0.1, 0.9]])
-    assert diagnostics.knn_accuracy(h, np.array([0, 0, 1, 1])) == 1
-    assert diagnostics.knn_accuracy(h, np.array([0, 1, 0, 1])) == 0
-    assert diagnostics.knn_accuracy(h, np.array([0, 0, 0, 1])) == 0.5
+    for label, expected in [([0, 0, 1, 1], 1), ([0, 1, 0, 1], 0), ([0, 0, 0, 1], 0.5)]:
+        assert diagnostics.knn_accuracy(h, np.array(label))["knn_accuracy"] == expected
+
+
+@pytest.mark.parametrize(("n_images", "k"), [(4, 3), (40, 20)])
+def test_knn_accuracy_has_its_settings_beside_it(n_images, k):
+    found = diagnostics.measure(healthy(n_images, label=0))
+    assert (found["knn_k"], found["knn_temperature"]) == (k, 0.07)
 
 
 def healthy(n_images=6, label=-1):

@@ -99,6 +99,15 @@ def test_watcher_without_looks_still_warns_of_a_stuck_loss_once_and_not_early(ca
     assert "step 2: the loss is 1.946 and log(7) = 1.946 is that of guessing" in record.getMessage()
 
 
+@pytest.mark.parametrize("queue_size", [20, 1000])
+def test_watcher_counts_the_negatives_that_a_queue_holds_by_then(caplog, queue_size):
+    # 8 rows a step: before step 3 the queue has got 16, before step 4 it has 20 or 24.
+    candidates = {3: 7 + 16, 4: 7 + min(queue_size, 24)}
+    for step, n_candidates in candidates.items():
+        watched(steps=[step], every_steps=0, losses=lambda _, n=n_candidates: math.log(n), queue_size=queue_size)
+    assert [record.args[0] for record in caplog.records] == [3, 4]
+
+
 def test_watcher_loss_that_fell_in_time_is_no_warning(caplog):
     watched(every_steps=0, losses=lambda step: math.log(7) if step < 2 else 1.0)
     assert not caplog.records
