@@ -1,6 +1,6 @@
 """The images that a command is given by their paths: opened, and refused where its figures would mean nothing."""
 
-from pathlib import Path
+import tensorflow as tf
 
 from trainer import folders, sources
 
@@ -9,14 +9,16 @@ def images(path: str, size_px: int | None) -> sources.ExampleFiles:
     """A folder of image files, or a glob of TFRecords.
 
     Args:
-        path: of them.
+        path: of them; may be on gs://.
         size_px: short side to which the images of a folder are resized; None: the shortest of all.
 
     Raises:
         ValueError: no image is there, or one cannot be read.
     """
-    if Path(path).is_dir():
+    if tf.io.gfile.isdir(path):
         return folders.open_folder(path, short_side_px=size_px)
+    if not tf.io.gfile.glob(path):
+        raise ValueError(f"nothing is at {path}: give a folder of images, or a glob of TFRecords")
     return sources.open_examples([path])
 
 

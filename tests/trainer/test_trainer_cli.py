@@ -281,6 +281,12 @@ def test_mistake_ends_in_its_words_and_its_exit_code(folders, tmp_path, setting,
     assert message in run("pretrain", *where, settings=[*SMALL, setting], code=code)
 
 
+def test_images_that_are_not_there_are_said_to_be_missing(tmp_path):
+    message = run("pretrain", "--images", f"{tmp_path}/nowhere", "--output", str(tmp_path / "output"), code=3)
+    assert message == f"nothing is at {tmp_path}/nowhere: give a folder of images, or a glob of TFRecords\n"
+    assert not (tmp_path / "output").exists()
+
+
 def test_output_that_cannot_be_written_is_said_in_words(folders, tmp_path):
     (tmp_path / "file").write_text("")
     where = ("--images", f"{folders}/train", "--output", str(tmp_path / "file"))
