@@ -6,7 +6,7 @@ from google.cloud import aiplatform_v1
 from google.cloud.aiplatform_v1 import DeployedModel
 from google.protobuf import field_mask_pb2
 
-from components.vertex_push.calls import BEGIN, CALL, done_once
+from components.google_calls import BEGIN, CALL, done_once
 from components.vertex_push.settings import Target
 
 _ALL_PERCENT = 100

@@ -8,7 +8,7 @@ from google.api_core import exceptions
 from google.api_core.client_options import ClientOptions
 from google.cloud import aiplatform, aiplatform_v1
 
-from components.vertex_push.calls import CALL, RETRY
+from components.google_calls import CALL, RETRY
 from components.vertex_push.settings import Target
 
 # How Vertex AI's SDK stores an experiment run; the page of the experiment reads these.

@@ -9,10 +9,11 @@ from typing import Any
 from google.cloud.aiplatform_v1 import Model, ModelContainerSpec
 from tfx.dsl.io import fileio
 
+from components import google_calls
 from components.push.component import DECISION_FILE
 from components.push.fingerprint import recorded_fingerprint
 from components.report.executor import CARD_FILES, METRICS_FILE
-from components.vertex_push import calls, description
+from components.vertex_push import description
 from components.vertex_push.endpoint import Endpoint
 from components.vertex_push.experiment import log_metrics
 from components.vertex_push.registry import CANDIDATE, CHAMPION, PREVIOUS, Registry
@@ -56,7 +57,7 @@ def register(target: Target, *, pushed_model: str, report: str, run: str, commit
     """
     metrics = _read_json(f"{report}/{METRICS_FILE}")
     if target.experiment is not None:
-        with calls.explained("log metrics", project=target.project, service_account=target.service_account):
+        with google_calls.explained("log metrics", project=target.project, service_account=target.service_account):
             log_metrics(target, metrics, commit=commit, run=run)
     decision = _read_json(f"{pushed_model}/{DECISION_FILE}")
     if target.registry.model is None:
@@ -73,7 +74,7 @@ def register(target: Target, *, pushed_model: str, report: str, run: str, commit
             metrics, commit=commit, run=run, reason=decision["reason"], card=_attach_card(report, path)
         ),
     )
-    with calls.explained("register", project=target.project, service_account=target.service_account):
+    with google_calls.explained("register", project=target.project, service_account=target.service_account):
         registry = Registry(target)
         version, is_new = registry.upload(model, fingerprint=recorded_fingerprint(path))
         served = _try_out(target, registry.aliases(), version.version_id)

@@ -7,7 +7,7 @@ from google.api_core.client_options import ClientOptions
 from google.cloud import aiplatform_v1
 from google.cloud.aiplatform_v1 import Model
 
-from components.vertex_push.calls import BEGIN, CALL, ServiceError, done_once
+from components.google_calls import BEGIN, CALL, ServiceError, done_once
 from components.vertex_push.settings import Target
 
 CANDIDATE, CHAMPION, PREVIOUS = "candidate", "champion", "previous"

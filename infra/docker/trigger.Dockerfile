@@ -21,8 +21,7 @@ COPY pyproject.toml uv.lock README.md LICENSE ./
 RUN uv sync --locked --only-group trigger --no-install-project
 # File by file: what the service imports, and nothing that would need more packages than it has.
 WORKDIR /opt/service
-COPY components/__init__.py components/__init__.py
-COPY components/vertex_push/__init__.py components/vertex_push/calls.py components/vertex_push/
+COPY components/__init__.py components/google_calls.py components/
 COPY pipeline/__init__.py pipeline/__init__.py
 COPY pipeline/runners/__init__.py pipeline/runners/google_rest.py pipeline/runners/job_template.py \
     pipeline/runners/vertex_jobs.py pipeline/runners/

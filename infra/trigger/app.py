@@ -20,7 +20,7 @@ from werkzeug import Request, Response
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from werkzeug.routing import Map, Rule
 
-from components.vertex_push.calls import RETRY, passes
+from components.google_calls import RETRY, passes
 from infra.trigger import events, identity, runs, settings
 from infra.trigger.events import MalformedError, NotOursError
 from infra.trigger.identity import Identity, NoKeysError, StrangerError, UnauthenticatedError

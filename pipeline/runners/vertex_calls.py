@@ -2,8 +2,8 @@
 
 from contextlib import AbstractContextManager
 
-from components.vertex_push import calls
-from components.vertex_push.calls import BEGIN, CALL, LOGIN, RETRY, ServiceError, passes
+from components import google_calls
+from components.google_calls import BEGIN, CALL, LOGIN, RETRY, ServiceError, passes
 from pipeline.cloud import VertexConfig
 
 __all__ = ["BEGIN", "CALL", "CONSOLE", "LOGIN", "RETRY", "ServiceError", "explained", "passes"]
@@ -18,4 +18,4 @@ def explained(vertex: VertexConfig, doing: str) -> AbstractContextManager[None]:
         vertex: whose project and service account the words name.
         doing: what was being done, the beginning of the message.
     """
-    return calls.explained(doing, project=vertex.project, service_account=vertex.service_account)
+    return google_calls.explained(doing, project=vertex.project, service_account=vertex.service_account)

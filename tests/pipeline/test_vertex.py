@@ -16,7 +16,8 @@ from fake_vertex import end, node
 from google.cloud import aiplatform
 from rich.console import Console
 
-from components.vertex_push import calls, endpoint, experiment, pusher, registry
+from components import google_calls
+from components.vertex_push import endpoint, experiment, pusher, registry
 from pipeline import cli
 from pipeline.runners import (
     google_rest,
@@ -184,7 +185,7 @@ def test_credentials_are_not_looked_for_at_import(monkeypatch):
         vertex_registry,
         vertex_schedules,
     )
-    for module in (*ours, calls, endpoint, experiment, pusher, registry):
+    for module in (*ours, google_calls, endpoint, experiment, pusher, registry):
         runpy.run_path(module.__file__)
 
 

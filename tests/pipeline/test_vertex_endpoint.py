@@ -7,7 +7,7 @@ import grpc
 import pytest
 from pushed_runs import register_run
 
-from components.vertex_push.calls import ServiceError
+from components.google_calls import ServiceError
 from pipeline.runners import vertex_registry
 
 ENDPOINT = "projects/my-project/locations/us-central1/endpoints/photos"

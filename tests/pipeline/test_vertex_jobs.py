@@ -12,7 +12,7 @@ from google.api_core import exceptions
 from google.auth.credentials import AnonymousCredentials
 from google.cloud.aiplatform_v1 import types
 
-from components.vertex_push.calls import RETRY
+from components.google_calls import RETRY
 from pipeline.runners.google_rest import Rest
 from pipeline.runners.vertex_jobs import Jobs, job_id
 

@@ -15,8 +15,8 @@ from fake_registry import Refusal
 from google.cloud import aiplatform
 from pushed_runs import register_run
 
-from components.vertex_push import calls
-from components.vertex_push.calls import ServiceError
+from components import google_calls
+from components.google_calls import ServiceError
 from components.vertex_push.component import VertexPusher
 from components.vertex_push.registry import Change
 from pipeline import cli
@@ -116,7 +116,7 @@ def test_registry_that_stays_busy_and_missing_permissions_are_told(fake, run, mo
     with pytest.raises(ServiceError, match=r"(?s)register: aiplatform.models.upload denied.*roles/aiplatform.user"):
         run()
     assert len(fake.called("UploadModel")) == 1
-    monkeypatch.setattr(calls, "RETRY", calls.RETRY.with_timeout(0.0))
+    monkeypatch.setattr(google_calls, "RETRY", google_calls.RETRY.with_timeout(0.0))
     fake.refuse("UploadModel", grpc.StatusCode.UNAVAILABLE, "try later")
     with pytest.raises(ServiceError, match="does nothing twice"):
         run()
