@@ -1,5 +1,6 @@
 """Settings of a run in the cloud: Vertex AI, Dataflow, and what each kind of node gets on either kind of Kubeflow."""
 
+import math
 import re
 from typing import Annotated, Literal
 
@@ -116,6 +117,12 @@ class PretrainingConfig(Settings):
         if self.machines > 1:
             return "multi_worker"
         return "mirrored" if self.accelerator_count > 1 else "one_device"
+
+    @property
+    def replicas(self) -> int:
+        """Replicas of the training on all machines: chips of a v5e, cores of an older TPU, GPUs, or the machines."""
+        chips = math.prod(map(int, self.tpu_topology.split("x"))) if self.tpu_topology else self.accelerator_count
+        return max(chips, 1) * self.machines
 
     @model_validator(mode="after")
     def _machine_exists(self) -> "PretrainingConfig":

@@ -156,6 +156,17 @@ class PipelineConfig(StagesConfig):
         return self
 
     @model_validator(mode="after")
+    def _machines_divide_the_batch(self) -> "PipelineConfig":
+        machines, batch_size = self.vertex.pretraining, self.pretrain.batch_size
+        if machines.machine_type is not None and batch_size is not None and batch_size % machines.replicas:
+            near = batch_size // machines.replicas * machines.replicas or machines.replicas
+            raise ValueError(
+                f"pretrain.batch_size = {batch_size}: vertex.pretraining hires {machines.replicas} replicas, each of "
+                f"which takes as many images: set it to a multiple of {machines.replicas}, such as {near}"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _probe_needs_no_images(self) -> "PipelineConfig":
         if self.probe.method == "gradient":
             raise ValueError(

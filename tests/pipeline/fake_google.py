@@ -31,6 +31,7 @@ class FakeGoogle:
         packages: of Artifact Registry, with a tag or digest after a colon or at sign.
         limits: of quotas in every region; others are unlimited.
         resources: of Compute Engine and Cloud KMS, by path.
+        zones: in which there is each type of machine.
         refusals: code and message of the next answers to URLs with this part.
         calls: method, path and Authorization of each call.
     """
@@ -46,6 +47,8 @@ class FakeGoogle:
         self.accounts = {"simclr-pipeline@my-project.iam.gserviceaccount.com"}
         self.packages = {"pipeline:v1", "trainer-tpu:v1"}
         self.limits: dict[str, int] = {}
+        types = ("ct5lp-hightpu-4t", "e2-standard-4", "n1-standard-2", "n1-standard-8")
+        self.zones = {machine: ["europe-west4-b", "us-central1-a", "us-central1-f"] for machine in types}
         self.resources: dict[str, dict[str, Any]] = {}
         self.refusals: list[tuple[str, int, str]] = []
         self.calls: list[tuple[str, str, str | None]] = []
@@ -77,6 +80,8 @@ class FakeGoogle:
             limit = self.limits.get(last.rpartition("/")[2], -1)
             buckets = [{"effectiveLimit": str(limit)}, {"effectiveLimit": "7", "dimensions": {"region": "mars"}}]
             return 200, {"consumerQuotaLimits": [{"unit": "1/{project}/{region}", "quotaBuckets": buckets}]}
+        if path.endswith("/aggregated/machineTypes"):
+            return 200, self._machine_types(query)
         return (200, self.resources[path]) if path in self.resources else _missing(path)
 
     def _storage(self, bucket: str, rest: list[str], query: dict[str, list[str]]) -> tuple[int, dict[str, Any]]:
@@ -88,6 +93,16 @@ class FakeGoogle:
             found = [name for name in self.objects.get(bucket, []) if name.startswith(query.get("prefix", [""])[0])]
             return 200, {"items": [{"name": name} for name in found[:1]]} if found else {}
         return 200, {"location": self.buckets[bucket]}
+
+    def _machine_types(self, query: dict[str, list[str]]) -> dict[str, Any]:
+        """A page holds one zone, so that a client that reads only the first is found out."""
+        machine = query["filter"][0].removeprefix("name=")
+        zones = ["us-east1-b", *self.zones.get(machine, [])]
+        number = int(query.get("pageToken", ["0"])[0])
+        here = zones[number] in self.zones.get(machine, [])
+        of_zone = {"machineTypes": [{"name": machine}]} if here else {"warning": {"code": "NO_RESULTS_ON_PAGE"}}
+        further = {"nextPageToken": str(number + 1)} if number + 1 < len(zones) else {}
+        return {"items": {f"zones/{zones[number]}": of_zone}} | further
 
     def _package(self, name: str, kind: str, version: str) -> tuple[int, dict[str, Any]]:
         if f"{name}{':' if kind == 'tags' else '@'}{version}" not in self.packages:

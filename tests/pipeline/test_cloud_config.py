@@ -28,7 +28,7 @@ def refused(*overrides: str) -> str:
         (T4, "one_device"),
         ((f"{_POOL}.machine_type=n1-standard-8",), "one_device"),
         ((*T4, f"{_POOL}.accelerator_count=4"), "mirrored"),
-        ((*T4, f"{_POOL}.machines=3"), "multi_worker"),
+        ((*T4, f"{_POOL}.machines=4"), "multi_worker"),
     ],
 )
 def test_strategy_that_uses_the_machines_passes_and_another_is_refused(overrides, strategy):
@@ -37,6 +37,32 @@ def test_strategy_that_uses_the_machines_passes_and_another_is_refused(overrides
     message = refused(*overrides, f"pretrain.compute.strategy={other}")
     assert f"pretrain.compute.strategy = {other}" in message
     assert f"which {strategy} uses" in message
+
+
+_TPU, _SEVERAL = "pretrain.compute.strategy=tpu", "pretrain.compute.strategy=multi_worker"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "replicas"),
+    [
+        ((*V5E, _TPU), 4),
+        ((f"{_POOL}.machine_type=ct5lp-hightpu-8t", f"{_POOL}.tpu_topology=2x4", _TPU), 8),
+        ((*V3, _TPU), 8),
+        ((*T4, f"{_POOL}.accelerator_count=4", "pretrain.compute.strategy=mirrored"), 4),
+        ((*T4, f"{_POOL}.accelerator_count=2", f"{_POOL}.machines=4", _SEVERAL), 8),
+        ((f"{_POOL}.machine_type=n1-standard-8", f"{_POOL}.machines=3", _SEVERAL), 3),
+    ],
+)
+def test_batch_that_the_replicas_do_not_divide_is_refused_before_it_would_fail_on_them(overrides, replicas):
+    load_config(None, [*overrides, f"pretrain.batch_size={5 * replicas}"])
+    message = refused(*overrides, f"pretrain.batch_size={5 * replicas + 1}")
+    assert f"pretrain.batch_size = {5 * replicas + 1}" in message
+    assert f"hires {replicas} replicas" in message and f"such as {5 * replicas}" in message
+
+
+def test_batch_in_the_node_itself_is_not_held_against_machines_that_are_not_hired():
+    load_config(None, ["pretrain.batch_size=7"])
+    load_config(None, [f"{_POOL}.machine_type=n1-standard-8", "pretrain.batch_size=7"])
 
 
 @pytest.mark.parametrize(

@@ -150,7 +150,14 @@ def test_tpu_that_tensorflow_does_not_support_is_refused_with_the_reason(machine
     [
         ((), Severity.OK),
         (("vertex.pretraining.accelerator_count=2", "pretrain.compute.strategy=mirrored"), Severity.OK),
-        (("vertex.pretraining.accelerator_count=3", "pretrain.compute.strategy=mirrored"), Severity.ERROR),
+        (
+            (
+                "vertex.pretraining.accelerator_count=3",
+                "pretrain.compute.strategy=mirrored",
+                "pretrain.batch_size=99",
+            ),
+            Severity.ERROR,
+        ),
         (("vertex.pretraining.machine_type=n1-standard-64",), Severity.ERROR),
         (("vertex.region=us-south1",), Severity.ERROR),
     ],
@@ -175,6 +182,18 @@ def test_machine_outside_the_table_is_a_warning_and_without_a_price():
     assert stands(found, "vertex.pretraining.machine_type") == [Severity.WARNING]
     assert stands(found, findings.COST) == [Severity.NOT_CHECKED, Severity.NOTE]
     assert not findings.has_errors(found)
+
+
+def test_where_a_machine_without_accelerators_is_nobody_knows_without_asking():
+    alone = (*T4, "vertex.pretraining.accelerator=null", "vertex.pretraining.accelerator_count=0")
+    found = vertex_preflight.inspect(config(*alone), ask=False)
+    field = "vertex.pretraining.machine_type"
+    assert stands(found, field) == [Severity.NOT_CHECKED, Severity.OK]
+    assert "gcloud compute machine-types list --filter name=n1-standard-8" in words(found, field)
+    assert stands(found, "beam.dataflow.machine_type") == [Severity.NOT_CHECKED, Severity.OK]
+    assert stands(found, "vertex.registry.machine_type") == []
+    for told in ((), T4, (*OLD_TPU, "vertex.pretraining.accelerator=TPU_V3")):
+        assert stands(vertex_preflight.inspect(config(*told), ask=False), field) == [Severity.OK]
 
 
 def test_gpu_of_a_node_is_checked():
@@ -218,6 +237,7 @@ def test_quotas_of_the_example_by_hand():
 def test_quotas_of_several_machines_with_gpus_by_hand():
     hired = quota(
         *T4, "vertex.pretraining.spot=false", "vertex.pretraining.machines=3", "fractions=[0.1]", "beam.runner=local",
+        "pretrain.batch_size=999",
         "pretrain.compute.strategy=multi_worker", "vertex.nodes.classify.accelerator=null",
         "vertex.nodes.classify.accelerator_count=0",
     )  # fmt: skip

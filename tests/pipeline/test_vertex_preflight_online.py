@@ -190,6 +190,33 @@ def test_quota_without_a_name_there_is_not_checked(fake):
     assert found[0] is Severity.NOT_CHECKED
 
 
+ENDPOINT = "vertex.registry.endpoint=photos"
+
+
+@pytest.mark.parametrize(
+    ("field", "machine"),
+    [
+        ("vertex.pretraining.machine_type", "ct5lp-hightpu-4t"),
+        ("beam.dataflow.machine_type", "e2-standard-4"),
+        ("vertex.registry.machine_type", "n1-standard-2"),
+    ],
+)
+def test_type_of_machine_must_be_in_the_region(fake, field, machine):
+    assert (Severity.OK, f"{machine}: Compute Engine has it in us-central1-a, us-central1-f") in told(field, ENDPOINT)
+    fake.zones[machine] = ["europe-west4-b", "us-central2-b"]
+    words = f"{machine}: Compute Engine has none in us-central1; it has in europe-west4, us-central2"
+    assert errors(ENDPOINT) == [(field, words)]
+    fake.zones[machine] = []
+    assert errors(ENDPOINT) == [(field, f"{machine}: Compute Engine has no such type of machine")]
+
+
+def test_types_of_machine_that_may_not_be_asked_for_are_not_checked(fake):
+    fake.refusals = [("/machineTypes", 403, "denied")]
+    [*_, (severity, words)] = told("vertex.pretraining.machine_type")
+    assert severity is Severity.NOT_CHECKED
+    assert words.startswith("you may not look: ") and words.endswith("denied")
+
+
 def test_network_and_key_are_looked_for(fake):
     given = (f"vertex.kms_key={KEY}", "vertex.network=projects/12/global/networks/n")
     assert {subject for subject, _ in errors(*given)} == {"vertex.kms_key", "vertex.network"}

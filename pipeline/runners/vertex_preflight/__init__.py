@@ -24,12 +24,12 @@ def inspect(config: PipelineConfig, *, ask: bool = True, endpoints: Endpoints | 
     table = catalog.read()
     found = offline.check(config, table)
     if not ask:
-        return [*found, *offline.accounts(config), not_checked(_CLOUD, "not asked, as was wanted")]
+        return [*found, *offline.unasked(config), not_checked(_CLOUD, "not asked, as was wanted")]
     if config.vertex.project is None:
-        return [*found, *offline.accounts(config), not_checked(_CLOUD, "there is no project to ask about")]
+        return [*found, *offline.unasked(config), not_checked(_CLOUD, "there is no project to ask about")]
     try:
         # It is only here that credentials are looked for.
         credentials, _ = google.auth.default(scopes=[_SCOPE])
         return found + online.check(config, table, Rest(credentials, endpoints or Endpoints()))
     except GoogleAuthError as problem:
-        return [*found, *offline.accounts(config), not_checked(_CLOUD, f"{LOGIN} ({problem})")]
+        return [*found, *offline.unasked(config), not_checked(_CLOUD, f"{LOGIN} ({problem})")]

@@ -13,6 +13,8 @@ from pipeline.runners.vertex_preflight.catalog import Catalog, Tpu, TpuHost
 VERTEX, COMPUTE = "aiplatform.googleapis.com", "compute.googleapis.com"
 # Both ingestions, then LeakageGate and StatisticsGen of the unlabeled images beside a node of the labelled ones.
 _DATAFLOW_JOBS_AT_ONCE = 3
+# The host of a TPU v2 or v3 goes by a name of Vertex AI's own, and is none of Compute Engine's types.
+_OLD_TPU_HOST = "cloud-tpu"
 # Families whose vCPUs Compute Engine counts together.
 _COUNTED_TOGETHER = ("e2", "n1", "f1", "g1")
 
@@ -65,6 +67,18 @@ def tpu(pretraining: PretrainingConfig, table: Catalog) -> tuple[str, Tpu, TpuHo
     name = "TPU_V5E" if pretraining.tpu_topology else str(pretraining.accelerator)
     generation = table.tpus[name]
     return name, generation, generation.hosts[pretraining.tpu_topology or ""]
+
+
+def machine_types(config: PipelineConfig) -> dict[str, str]:
+    """The types of machine that the run names, as Compute Engine calls them, by field."""
+    vertex, found = config.vertex, {}
+    if vertex.pretraining.machine_type not in (None, _OLD_TPU_HOST):
+        found["vertex.pretraining.machine_type"] = vertex.pretraining.machine_type
+    if config.beam.runner == "dataflow":
+        found["beam.dataflow.machine_type"] = config.beam.dataflow.machine_type
+    if vertex.registry.endpoint is not None:
+        found["vertex.registry.machine_type"] = vertex.registry.machine_type
+    return found
 
 
 def quotas(config: PipelineConfig, table: Catalog) -> list[Quota]:

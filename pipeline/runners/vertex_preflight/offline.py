@@ -208,6 +208,21 @@ def quotas(config: PipelineConfig, table: Catalog) -> Iterator[Finding]:
         )
 
 
+def unasked(config: PipelineConfig) -> Iterator[Finding]:
+    """What stands in the place of Google's answers where nobody asks for them."""
+    pretraining = config.vertex.pretraining
+    told_by_the_table = pretraining.accelerator is not None or pretraining.tpu_topology is not None
+    for field, machine in needs.machine_types(config).items():
+        if field == "vertex.pretraining.machine_type" and told_by_the_table:
+            continue
+        yield not_checked(
+            field,
+            f"{machine}: whether {config.vertex.region} has it; `gcloud compute machine-types list --filter "
+            f"name={machine}` tells",
+        )
+    yield from accounts(config)
+
+
 def accounts(config: PipelineConfig) -> Iterator[Finding]:
     """The roles that each account needs, for a person to compare."""
     grants = list(roles.grants(config))

@@ -70,3 +70,8 @@ def _reason(problem: Exception) -> str:
 def is_off(problem: Exception) -> bool:
     """Whether a refusal means that nobody turned the service on."""
     return any(words in str(problem) for words in _API_IS_OFF)
+
+
+def not_granted(answer: dict, wanted: tuple[str, ...]) -> list[str]:
+    """The permissions that an answer of testIamPermissions lacks."""
+    return [name for name in wanted if name not in answer.get("permissions", [])]

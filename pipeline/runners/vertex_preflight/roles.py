@@ -49,7 +49,8 @@ def grants(config: PipelineConfig) -> Iterator[Grant]:
     worker = config.beam.dataflow.service_account or vertex.service_account
     if vertex.service_account:
         account = vertex.service_account
-        yield Grant(account, _VERTEX_USER, "project", "Pretrain's node starts a CustomJob; Push registers models")
+        why = "Pretrain's node starts a CustomJob; VertexPusher registers models; RunSummary asks how the nodes went"
+        yield Grant(account, _VERTEX_USER, "project", why)
         yield Grant(account, _ACT_AS, account, "Pretrain's CustomJob runs as the account of its node")
         yield Grant(account, WRITE, root, "artifacts, checkpoints and pushed models")
         yield Grant(account, _LOOK, root, "Vertex AI's client looks at the bucket itself")
