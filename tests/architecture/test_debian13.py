@@ -122,7 +122,9 @@ def test_root_that_was_not_finished_is_made_again(machine):
 
 
 def test_no_mirror_is_a_reason_for_skipping(machine):
-    script(machine / "bin" / "debootstrap", 'echo "E: Failed getting release file https://mirror.test/Release"; exit 1')
+    script(
+        machine / "bin" / "debootstrap", 'echo "E: Failed getting release file https://mirror.test/Release"; exit 1'
+    )
     done = run(machine)
     assert done.returncode == 0 and "skipped: no mirror of Debian answers" in done.stdout
 

@@ -11,6 +11,7 @@ _TRAINING_TIMEOUT_S = 30
 def ingest(root: str) -> dict[str, Any]:
     """ImageExampleGen's executor from `root`/images to `root`/ingested."""
     import apache_beam as beam
+    from apache_beam.runners.portability.fn_api_runner import FnApiRunner
     from tfx.dsl.components.base import base_beam_executor
     from tfx.types import standard_artifacts
 
@@ -19,7 +20,9 @@ def ingest(root: str) -> dict[str, Any]:
 
     examples, summary = standard_artifacts.Examples(), IngestSummary()
     examples.uri, summary.uri = f"{root}/ingested/examples", f"{root}/ingested/summary"
-    context = base_beam_executor.BaseBeamExecutor.Context(make_beam_pipeline_fn=beam.Pipeline)
+    context = base_beam_executor.BaseBeamExecutor.Context(
+        make_beam_pipeline_fn=lambda: beam.Pipeline(runner=FnApiRunner())
+    )
     properties = {
         "sources": json.dumps([{"name": "labeled", "path": f"{root}/images", "split": "train", "labeled": True}]),
         "holdout_fraction": 0.5,

@@ -9,6 +9,7 @@ from pathlib import Path
 import apache_beam as beam
 import pytest
 import span_fixtures as fixtures
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from span_fixtures import png, read_here, run, write_files
@@ -238,7 +239,7 @@ def test_beam_reads_what_the_plain_reader_reads(source, store, tmp_path):
     for delivery in ({}, {"e.png": png(2), "f.png": png(3)}):
         write_files(source, delivery)
         run(store, source, with_perceptual_hash=True)
-        run(by_beam, source, cycle.reader(beam.Pipeline, []), with_perceptual_hash=True)
+        run(by_beam, source, cycle.reader(lambda: beam.Pipeline(runner=FnApiRunner()), []), with_perceptual_hash=True)
     assert fixtures.contents(by_beam) == fixtures.contents(store)
     assert len(by_beam.spans()) == 2
 
