@@ -48,7 +48,7 @@ def main(record: str, secret: str, *arguments: str) -> None:
 def _asked_by_installed_code() -> bool:
     """Whether the first frame outside of the look-up itself is of the standard library or of a package."""
     frame = sys._getframe(2)
-    while frame.f_globals["__name__"] in ("os", "_collections_abc"):
+    while frame.f_globals["__name__"] in ("os", "_collections_abc", "collections.abc"):
         frame = frame.f_back
     return frame.f_code.co_filename.startswith((sys.prefix, sys.base_prefix))
 
