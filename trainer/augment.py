@@ -42,7 +42,8 @@ def two_views(
         Two [B, S, S, 3] float32 tensors in [0, 1].
 
     Raises:
-        ValueError: the size of a view is left to the images, and their shape is unknown.
+        ValueError: images or keys of another shape or type, or the size of a view is left to the images and their
+            shape is unknown.
     """
     bare = AugmentConfig(crop=config.crop, jitter_strength=0.0, grayscale_probability=0.0)
     configs = (config, bare if config.one_sided else config)
@@ -74,6 +75,8 @@ def _views(
     by_taps: bool,
 ) -> tuple[tf.Tensor, ...]:
     """A view of each image for each configuration."""
+    images, keys = tf.convert_to_tensor(images), tf.convert_to_tensor(keys)
+    _check(images, keys)
     if sizes is None:
         sizes = tf.broadcast_to(tf.shape(images)[1:3], [tf.shape(images)[0], 2])
     view_keys = [prng.view_keys(keys, seed=seed, epoch=epoch, view=view) for view in range(len(configs))]
@@ -88,6 +91,19 @@ def _views(
     if not by_taps:
         return make(inputs)
     return planar.in_chunks(make, inputs, size=_CHUNK_PX / side**2, signature=(tf.float32,) * len(configs))
+
+
+def _check(images: tf.Tensor, keys: tf.Tensor) -> None:
+    if not images.shape.is_compatible_with([keys.shape[0] if keys.shape.rank else None, None, None, 3]):
+        raise ValueError(f"images of shape {images.shape}: must be [B, H, W, 3], and keys [B], not {keys.shape}")
+    if not (images.dtype == tf.uint8 or images.dtype.is_floating):
+        raise ValueError(
+            f"images of {images.dtype.name}: must be uint8, or float in [0, 1]; other integers have no range"
+        )
+    if keys.shape.rank not in (None, 1) or not keys.dtype.is_integer:
+        raise ValueError(
+            f"keys of {keys.dtype.name}, shape {keys.shape}: must be integers [B], such as hashes of names"
+        )
 
 
 def _side(images: tf.Tensor, crop: CropConfig) -> int:

@@ -167,6 +167,30 @@ def test_views_of_batches_of_unknown_shape_are_those_of_the_known():
     np.testing.assert_allclose(graph(images, keys), view_of(images, EVERYTHING, keys=keys), atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("images", "keys", "message"),
+    [
+        (np.zeros([2, 8, 8, 3], np.int32), [1, 2], "images of int32: must be uint8"),
+        (np.zeros([2, 8, 8, 1], np.uint8), [1, 2], r"shape \(2, 8, 8, 1\): must be \[B, H, W, 3\]"),
+        (np.zeros([8, 8, 3], np.uint8), [1], r"shape \(8, 8, 3\): must be"),
+        (np.zeros([2, 8, 8, 3], np.uint8), [1], r"and keys \[B\], not \(1,\)"),
+        (np.zeros([2, 8, 8, 3], np.uint8), 1, r"keys of int32, shape \(\)"),
+        (np.zeros([2, 8, 8, 3], np.uint8), ["a", "b"], "keys of string"),
+    ],
+)
+def test_views_of_what_are_no_images_or_keys_are_refused(images, keys, message):
+    with pytest.raises(ValueError, match=message):
+        augment.two_views(images, keys, seed=0, epoch=0, config=AugmentConfig())
+
+
+def test_views_of_numpy_arrays_are_those_of_tensors():
+    images, keys = np.random.default_rng(0).integers(0, 256, [2, 8, 6, 3], np.uint8), np.arange(2)
+    config = AugmentConfig(jitter_strength=0.0, grayscale_probability=0.0)
+    ours = augment.two_views(images, keys, seed=0, epoch=0, config=config)
+    expected = augment.two_views(tf.constant(images), tf.constant(keys), seed=0, epoch=0, config=config)
+    np.testing.assert_array_equal(ours, expected)
+
+
 def test_views_float_and_uint8_images_agree():
     images = random_images(4, height=10, width=10)
     as_float = views_of(images.astype(np.float32) / 255, EVERYTHING)
