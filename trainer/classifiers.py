@@ -73,6 +73,7 @@ def train_classifier(
             _trained(model, frozen=frozen),
             batch_size=batch_size,
             total_steps=total_steps,
+            steps_per_epoch=steps_per_epoch,
             supervised_head=model.get_layer(heads.LOGITS).trainable_variables,
         )
         history = loop.train(
@@ -163,6 +164,7 @@ def distill(
             model.trainable_variables,
             batch_size=batch_size,
             total_steps=total_steps,
+            steps_per_epoch=steps_per_epoch,
             supervised_head=model.get_layer(heads.LOGITS).trainable_variables,
         )
         history = loop.train(

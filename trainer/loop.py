@@ -67,6 +67,7 @@ def build_optimizer(
     *,
     batch_size: int,
     total_steps: int,
+    steps_per_epoch: int | None = None,
     supervised_head: Iterable[tf.Variable] = (),
 ) -> tf_keras.optimizers.Optimizer:
     """The configured optimiser and its schedule; vectors (batch norm, biases) take no decay and no ratio.
@@ -76,9 +77,14 @@ def build_optimizer(
         variables: that are trained.
         batch_size: images a step over all replicas, which the peak of the rate may depend on.
         total_steps: of the training.
+        steps_per_epoch: of the same, for a warm-up that is counted in epochs.
         supervised_head: those of a classifier's head, which LARS neither decays nor adapts either.
+
+    Raises:
+        ValueError: such a warm-up, and no length of an epoch.
     """
-    schedule = _schedule(config, batch_size=batch_size, total_steps=total_steps)
+    warmup_steps = config.warmup_steps(total_steps, steps_per_epoch=steps_per_epoch)
+    schedule = _schedule(config, batch_size=batch_size, warmup_steps=warmup_steps, total_steps=total_steps)
     vectors = [variable for variable in variables if variable.shape.rank == 1]
     if config.name == "lars":
         optimizer = lars.LARS(schedule, weight_decay=config.weight_decay, exclude=[*vectors, *supervised_head])
@@ -95,9 +101,9 @@ def build_optimizer(
 
 
 def _schedule(
-    config: OptimizerConfig, *, batch_size: int, total_steps: int
+    config: OptimizerConfig, *, batch_size: int, warmup_steps: int, total_steps: int
 ) -> tf_keras.optimizers.schedules.LearningRateSchedule:
-    peak, warmup_steps = config.peak(batch_size), round(config.warmup_share * total_steps)
+    peak = config.peak(batch_size)
     if config.decay == "constant":
         return schedules.warmup_constant(peak, warmup_steps=warmup_steps)
     return schedules.warmup_cosine(peak, warmup_steps=warmup_steps, total_steps=total_steps)

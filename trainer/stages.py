@@ -92,7 +92,13 @@ def pretrain(
             # Checkpoints of a training from another start are another training's.
             origin = {"initial_weights": [weights.digest(encoder), weights.digest(head)]}
         variables = encoder.trainable_variables + head.trainable_variables
-        optimizer = loop.build_optimizer(config.optimizer, variables, batch_size=batch_size, total_steps=total_steps)
+        optimizer = loop.build_optimizer(
+            config.optimizer,
+            variables,
+            batch_size=batch_size,
+            total_steps=total_steps,
+            steps_per_epoch=steps_per_epoch,
+        )
         memory = Memory(encoder, head, config=config.memory) if config.memory.queue_size else None
         step = pretrain_step(config, encoder, head, optimizer, seed=seed, memory=memory)
         watcher = watcher_of(

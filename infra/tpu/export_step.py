@@ -25,7 +25,9 @@ def build_step(config: PretrainConfig, *, image_px: int) -> tuple[loop.Step, dic
         encoder = resnet.build_encoder(config.encoder, size_px=size_px, seed=0)
         head = heads.projection_head(config.head, input_dim=encoder.output_shape[-1], seed=1)
         variables = encoder.trainable_variables + head.trainable_variables
-        optimizer = loop.build_optimizer(config.optimizer, variables, batch_size=batch_size, total_steps=_TOTAL_STEPS)
+        optimizer = loop.build_optimizer(
+            config.optimizer, variables, batch_size=batch_size, total_steps=_TOTAL_STEPS, steps_per_epoch=1
+        )
         memory = Memory(encoder, head, config=config.memory) if config.memory.queue_size else None
         step = stages.pretrain_step(config, encoder, head, optimizer, seed=0, memory=memory)
     share, canvas_px = batch_size // strategy.num_replicas_in_sync, _CANVAS_SIDES * image_px

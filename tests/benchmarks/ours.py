@@ -62,7 +62,9 @@ def _steps(config: PretrainConfig, images: np.ndarray, *, steps: int) -> Figures
         encoder = resnet.build_encoder(config.encoder, size_px=images.shape[1], seed=_SEED)
         head = heads.projection_head(config.head, input_dim=encoder.output_shape[-1], seed=_SEED)
         variables = encoder.trainable_variables + head.trainable_variables
-        optimizer = loop.build_optimizer(config.optimizer, variables, batch_size=len(images), total_steps=steps)
+        optimizer = loop.build_optimizer(
+            config.optimizer, variables, batch_size=len(images), total_steps=steps, steps_per_epoch=steps
+        )
         loop.train(
             stages.pretrain_step(config, encoder, head, optimizer, seed=_SEED),
             lambda *_: batches,

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainer import checkpoints, loop
+from trainer import checkpoints, loop, schedules
 from trainer.config import OptimizerConfig
 
 
@@ -177,6 +177,21 @@ def test_build_optimizer_follows_warmup_and_cosine(name):
     assert rates[:3] == pytest.approx([1.0, 2.0, 2.0])
     assert rates[6] == pytest.approx(1.0)
     assert rates[-1] == pytest.approx(1 + np.cos(np.pi * 7 / 8), abs=1e-5)
+
+
+@pytest.mark.parametrize(("warmup_epochs", "warmup_steps"), [(0.0, 0), (0.5, 3), (2.0, 12), (50.0, 60)])
+def test_build_optimizer_warms_up_for_its_epochs_and_no_longer_than_the_training(warmup_epochs, warmup_steps):
+    config = OptimizerConfig(learning_rate=1.0, warmup_epochs=warmup_epochs)
+    settings = {"batch_size": 1, "total_steps": 60, "steps_per_epoch": 6}
+    schedule = loop.build_optimizer(config, [tf.Variable([1.0])], **settings)._learning_rate
+    expected = schedules.warmup_cosine(1.0, warmup_steps=warmup_steps, total_steps=60)
+    assert [float(schedule(step)) for step in range(60)] == [float(expected(step)) for step in range(60)]
+
+
+def test_build_optimizer_warmup_in_epochs_of_unknown_length_is_refused():
+    config = OptimizerConfig(learning_rate=1.0, warmup_epochs=10.0)
+    with pytest.raises(ValueError, match=r"warmup_epochs 10\.0: give steps_per_epoch"):
+        loop.build_optimizer(config, [tf.Variable([1.0])], batch_size=1, total_steps=60)
 
 
 def test_build_optimizer_sgd_takes_nesterov_steps():

@@ -48,14 +48,15 @@ V1 = {
     **of("finetune", head_layer=0),
     **of("finetune.optimizer", name="sgd", learning_rate=0.05, scaling="linear"),
     **of("pretrain", epochs=1000),
-    **of("pretrain.optimizer", scaling="linear", weight_decay=1e-6, warmup_share=10 / 1000),
+    **of("pretrain.optimizer", scaling="linear", weight_decay=1e-6, warmup_share=0, warmup_epochs=10),
 }
 V2 = IMAGENET | {
     **of("pretrain", epochs=800),
     **of("pretrain.augment", brightness="multiplicative"),
     **of("pretrain.head", layers=3),
     **of("pretrain.memory", queue_size=65536, momentum=0.999),
-    **of("pretrain.optimizer", learning_rate=0.1, scaling="sqrt", weight_decay=1e-4, warmup_share=0.05),
+    **of("pretrain.optimizer", learning_rate=0.1, scaling="sqrt", weight_decay=1e-4),
+    **of("pretrain.optimizer", warmup_share=0.05, warmup_epochs=None),
     **of("finetune", batch_size=1024, head_layer=1),
     **of("finetune.optimizer", name="lars", learning_rate=0.005, scaling="sqrt"),
 }
@@ -128,8 +129,14 @@ def test_preset_learns_at_the_papers_peak_rates(name):
             "cifar10_r18": {"pretrain": 2.0, "probe": 0.2, "finetune": 0.1},
         }[name]
     )
-    warmup_epochs = config.pretrain.optimizer.warmup_share * config.pretrain.epochs
-    assert warmup_epochs == pytest.approx(40 if name.endswith("v2") else 10)
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+@pytest.mark.parametrize("epochs", [100, 800, 1000])
+def test_preset_warms_up_for_10_epochs_in_v1_and_a_twentieth_of_them_in_v2(name, epochs):
+    optimizer = PRESETS[name]().pretrain.optimizer
+    warmup_steps = optimizer.warmup_steps(300 * epochs, steps_per_epoch=300)
+    assert warmup_steps == 300 * (epochs / 20 if name.endswith("v2") else 10)
 
 
 def test_every_preset_is_held_against_the_papers_but_the_laptops():

@@ -1,5 +1,6 @@
 """The trainer as a user starts it: each command reads what the one before wrote."""
 
+import csv
 import json
 import os
 import shutil
@@ -25,6 +26,9 @@ SMALL = [
     "pretrain.augment.grayscale_probability=0",
     "pretrain.batch_size=8",
     "pretrain.epochs=2",
+    "pretrain.optimizer={learning_rate: 3, warmup_share: 0, warmup_epochs: 1}",
+    "finetune.optimizer.warmup_epochs=1",
+    "distill.optimizer={warmup_share: 0, warmup_epochs: 1}",
     "finetune.steps=30",
     "finetune.head_layer=1",
     "supervised.steps=2",
@@ -69,6 +73,12 @@ def finetuned(folders, pretrained, tmp_path_factory):
     labeled = ("--labeled", f"{folders}/train", "--test", f"{folders}/test")
     assert "classifier:" in run("finetune", "--model", pretrained, *labeled, "--output", output)
     return output
+
+
+def test_pretraining_warms_up_for_the_configured_epochs(pretrained):
+    with open(f"{pretrained}/history.csv") as file:
+        rates = [float(row["learning_rate"]) for row in csv.DictReader(file)]
+    np.testing.assert_allclose(rates, [1.5, 3, 3, 1.5], rtol=1e-6)  # two epochs of two steps
 
 
 @pytest.mark.parametrize("method", ["logistic", "ridge", "gradient"])

@@ -113,6 +113,12 @@ def test_config_every_field_says_what_it_is(config):
         (OptimizerConfig, {"learning_rate": 1.0, "weight_decay": -1e-6}, "weight_decay"),
         (OptimizerConfig, {"learning_rate": 1.0, "name": "adam"}, "name"),
         (OptimizerConfig, {"learning_rate": 1.0, "warmup_share": 1.5}, "warmup_share"),
+        (OptimizerConfig, {"learning_rate": 1.0, "warmup_epochs": -1.0}, "warmup_epochs"),
+        (
+            OptimizerConfig,
+            {"learning_rate": 1.0, "warmup_share": 0.1, "warmup_epochs": 10.0},
+            "warmup_epochs 10.0 takes the place of warmup_share 0.1",
+        ),
         (OptimizerConfig, {"learning_rate": 1.0, "scaling": "log"}, "scaling"),
         (EncoderConfig, {"sk_ratio": 0.0625}, "sk_ratio 0.0625 needs block bottleneck"),
         (EncoderConfig, {"norm": "instance"}, "norm"),

@@ -86,17 +86,15 @@ def imagenet_r50_v1() -> MethodConfig:
 
     The paper distils nothing; for that the settings are the second paper's.
     """
-    epochs, encoder = 1000, encoder_of_depth(50)
+    encoder = encoder_of_depth(50)
     return MethodConfig(
         pretrain=PretrainConfig(
             encoder=encoder,
             augment=_IMAGENET_VIEW.model_copy(update={"brightness": "additive"}),
             temperature=0.1,
             batch_size=4096,
-            epochs=epochs,
-            optimizer=OptimizerConfig(
-                learning_rate=0.3, scaling="linear", weight_decay=1e-6, warmup_share=10 / epochs
-            ),
+            epochs=1000,
+            optimizer=OptimizerConfig(learning_rate=0.3, scaling="linear", weight_decay=1e-6, warmup_epochs=10),
             checkpoint_every_steps=1000,
         ),
         probe=_linear_evaluation(),
@@ -124,16 +122,15 @@ def imagenet_r152_3x_sk_v2() -> MethodConfig:
 
 def cifar10_r18() -> MethodConfig:
     """CIFAR-10 with ResNet-18 at B 512, about 91% linear after 1000 epochs (arXiv 2002.05709, appendix B.9)."""
-    epochs = 1000
     encoder = encoder_of_depth(18, cifar_stem=True)
-    pretraining = OptimizerConfig(learning_rate=1.0, scaling="linear", weight_decay=1e-6, warmup_share=10 / epochs)
+    pretraining = OptimizerConfig(learning_rate=1.0, scaling="linear", weight_decay=1e-6, warmup_epochs=10)
     return MethodConfig(
         pretrain=PretrainConfig(
             encoder=encoder,
             augment=AugmentConfig(crop=CropConfig(min_area=0.08)),
             temperature=0.5,
             batch_size=512,
-            epochs=epochs,
+            epochs=1000,
             optimizer=pretraining,
         ),
         probe=_linear_evaluation(batch_size=512, crop=_CROP_ONLY),
@@ -217,7 +214,7 @@ def _supervised_imagenet() -> ClassifierConfig:
         steps=None,
         epochs=90,
         optimizer=OptimizerConfig(
-            name="sgd", learning_rate=0.1, scaling="linear", weight_decay=1e-4, warmup_share=5 / 90
+            name="sgd", learning_rate=0.1, scaling="linear", weight_decay=1e-4, warmup_epochs=5
         ),
     )
 

@@ -65,12 +65,36 @@ class OptimizerConfig(Settings):
         "none", description="peak = learning_rate, learning_rate * B/256, or learning_rate * sqrt(B)"
     )
     weight_decay: NonNegative = Field(0.0, description="λ; batch norm and biases never decay")
-    warmup_share: Probability = Field(0.0, description="share of the steps with a rising rate")
+    warmup_share: Probability = Field(0.0, description="share of the steps with a rising rate; 0.05 in v2")
+    warmup_epochs: NonNegative | None = Field(
+        None, description="epochs with a rising rate, however many there are, 10 in v1; null: warmup_share says"
+    )
     decay: Literal["cosine", "constant"] = Field("cosine", description="the rate after the warm-up, to 0 or constant")
 
     def peak(self, batch_size: int) -> float:
         """The largest learning rate for `batch_size` images a step (arXiv 2002.05709, appendix B.1)."""
         return self.learning_rate * {"none": 1.0, "linear": batch_size / 256, "sqrt": batch_size**0.5}[self.scaling]
+
+    def warmup_steps(self, total_steps: int, *, steps_per_epoch: int | None) -> int:
+        """Steps with a rising rate, at most all of them.
+
+        Raises:
+            ValueError: they are counted in epochs, of which nobody says the length.
+        """
+        if self.warmup_epochs is None:
+            return round(self.warmup_share * total_steps)
+        if steps_per_epoch is None:
+            raise ValueError(f"warmup_epochs {self.warmup_epochs}: give steps_per_epoch, or set it to null")
+        return min(round(self.warmup_epochs * steps_per_epoch), total_steps)
+
+    @model_validator(mode="after")
+    def _one_warmup(self) -> "OptimizerConfig":
+        if self.warmup_epochs is not None and self.warmup_share:
+            raise ValueError(
+                f"warmup_epochs {self.warmup_epochs} takes the place of warmup_share {self.warmup_share}: "
+                "set warmup_share to 0, or warmup_epochs to null"
+            )
+        return self
 
 
 class ComputeConfig(Settings):
