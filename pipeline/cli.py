@@ -119,12 +119,18 @@ def rehearse(
 def history(config_path: str | None, overrides: tuple[str, ...], output: str | None) -> None:
     """Write history.html anew, with the records that were lost made from the reports that are still there."""
     config = cli_options.given(config_path, overrides, output, {})
+    if not Path(config.output).is_dir():
+        cli_options.refuse(f"output = {config.output!r}: there is no such folder; give one that runs have written")
     from pipeline.history import page, records, recovery
 
     found = records.Records(config.output)
-    for record in recovery.recover(found):
-        click.echo(f"recovered from {record.artifact}: {record.outcome}")
-    click.echo(f"history: {page.write_page(found)}")
+    try:
+        for record in recovery.recover(found):
+            click.echo(f"recovered from {record.artifact}: {record.outcome}")
+        click.echo(f"history: {page.write_page(found)}")
+    except OSError as error:
+        click.echo(f"it broke off: {error}", err=True)
+        sys.exit(_EXIT_FAILED)
 
 
 @main.command("config")
@@ -203,13 +209,12 @@ def _execute(config: PipelineConfig, execute: Callable[["Terminal", float, "Jour
     However it ends, the history in the output tells of it.
     """
     started_s = time.monotonic()
-    logs = Path(config.output, "logs").resolve()
+    log_path = Path(config.output, "logs", f"{datetime.datetime.now():%Y%m%d-%H%M%S}.log").resolve()
     try:
-        logs.mkdir(parents=True, exist_ok=True)
+        log_path.parent.mkdir(parents=True, exist_ok=True)
+        log_path.touch()
     except OSError as error:
-        click.echo(f"configuration: output = {config.output!r}: cannot be written: {error.strerror}", err=True)
-        sys.exit(_EXIT_CONFIG)
-    log_path = logs / f"{datetime.datetime.now():%Y%m%d-%H%M%S}.log"
+        cli_options.no_folder("output", config.output, error)
     os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
     # TensorFlow turns oneDNN on by itself on some processors only; on the others a step takes twice as long.

@@ -69,8 +69,8 @@ def compile_(config_path: str | None, overrides: tuple[str, ...], output: str) -
 def preflight(config_path: str | None, overrides: tuple[str, ...], *, offline: bool) -> None:
     """Tell what a run on Vertex AI would fail at, what quotas and roles it needs, and roughly what it costs.
 
-    Nothing is started. Without credentials, what only Google Cloud can tell is not checked. Ends with 1 after an
-    error.
+    Nothing is started. Without credentials, what only Google Cloud can tell is not checked. Ends with 2 after an
+    error of the configuration, with 1 after another.
     """
     with _failures_in_words():
         config = load_config(config_path, overrides)
@@ -80,7 +80,7 @@ def preflight(config_path: str | None, overrides: tuple[str, ...], *, offline: b
         found = vertex_preflight.inspect(config, ask=not offline)
         _show(findings.table(found), sys.stdout)
         if findings.has_errors(found):
-            sys.exit(_EXIT_FAILED)
+            sys.exit(_EXIT_CONFIG if findings.has_mistakes(found) else _EXIT_FAILED)
 
 
 @click.command()
@@ -211,7 +211,8 @@ def promote(config_path: str | None, overrides: tuple[str, ...], pushed: str | N
         config = load_config(config_path, overrides)
         if folder := _pushed_folder(config, pushed):
             if version is None or not version.isdecimal():
-                raise click.UsageError(f"--version {version}: versions in a folder are numbered; give a number")
+                given = "--version is missing" if version is None else f"--version {version}"
+                raise click.UsageError(f"{given}: versions in a folder are numbered; give a number")
             from components.push import restoring
 
             _tell_of_folder(folder, lambda: restoring.promote(folder, int(version)))
@@ -274,7 +275,7 @@ def _stop_at_errors(config: PipelineConfig, *, is_checked: bool) -> None:
     _show(findings.table(findings.remarkable(found)), sys.stderr)
     if findings.has_errors(found):
         click.echo("nothing was sent: mend the errors, or give --no-preflight (NO_PREFLIGHT=1)", err=True)
-        sys.exit(_EXIT_FAILED)
+        sys.exit(_EXIT_CONFIG if findings.has_mistakes(found) else _EXIT_FAILED)
 
 
 def _show(table: Table, file: TextIO) -> None:

@@ -81,6 +81,11 @@ def require_store(config: PipelineConfig) -> None:
         refuse("retrain.store = null: give a folder that keeps what was ingested")
 
 
+def no_folder(field: str, path: str, error: OSError) -> NoReturn:
+    """Ends the program, since what it writes has no place."""
+    refuse(f"{field} = {path!r}: cannot be written: {error.strerror}")
+
+
 def refuse(words: str) -> NoReturn:
     """Ends the program, since the configuration does not do."""
     click.echo(f"configuration: {words}", err=True)

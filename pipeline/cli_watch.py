@@ -3,6 +3,7 @@
 import datetime
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -60,6 +61,10 @@ def _watch(config: PipelineConfig, command: Sequence[str], schedule: "Schedule |
     from pipeline.watch.files import Files
     from pipeline.watch.loop import Event, RealClock, Watch
 
+    try:
+        Path(config.output).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        cli_options.no_folder("output", config.output, error)
     clock = RealClock()
     try:
         with sole_use(config.output) as lock:

@@ -48,6 +48,10 @@ def look(config: PipelineConfig) -> Outlook:
         found = delivery.plan(config.data.unlabeled, known, settle_s=0.0)
     except DamagedError:
         raise
+    except NotADirectoryError as error:
+        raise ConfigError(
+            f"retrain.store = {settings.store!r}: is no folder; give one, or a name that is free"
+        ) from error
     except ValueError as error:
         raise ConfigError(f"data.unlabeled, retrain.store: {error}") from error
     trained = store.trained()

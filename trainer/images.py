@@ -69,7 +69,8 @@ def encoded_size(header: bytes) -> tuple[int, int]:
         else:
             height, width, _ = tf.io.extract_jpeg_shape(header).numpy()
     except (struct.error, tf.errors.InvalidArgumentError) as error:
-        raise ValueError(f"no JPEG, PNG, GIF or BMP of which {len(header)} bytes tell the size: {error}") from error
+        # TensorFlow's own words name an op of its graph.
+        raise ValueError(f"no JPEG, PNG, GIF or BMP of which {len(header)} bytes tell the size") from error
     # A BMP's height is negative where its rows go from top to bottom.
     return abs(int(height)), int(width)
 

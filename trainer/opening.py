@@ -31,11 +31,15 @@ def labeled(path: str, size_px: int | None, *, classes: tuple[str, ...] = ()) ->
         classes: the folders that it must have; empty: whichever it has.
 
     Raises:
-        ValueError: as of `images`, or there are no class folders, or others.
+        ValueError: as of `images`, or there are no class folders, one only, or others.
     """
     files = images(path, size_px)
     if not files.classes:
         raise ValueError(f"{path} has no class folders: put the images of each class into a folder of its name")
+    if len(files.classes) == 1:
+        raise ValueError(
+            f"{path} has one class folder only, {files.classes[0]!r}: labels tell nothing apart without another"
+        )
     if classes and files.classes != classes:
         differing = sorted(set(files.classes) ^ set(classes))
         raise ValueError(f"{path} must have the class folders {list(classes)}; differing: {differing}")

@@ -2,6 +2,8 @@
 
 import dataclasses
 
+from tfx.dsl.io import fileio
+
 from components.push.history import PROMOTED, ROLLED_BACK, former_champions
 from components.push.versions import VersionedDirectory
 
@@ -78,5 +80,9 @@ def promote(destination: str, version: int) -> Change:
 
 def _require_versions(directory: VersionedDirectory) -> None:
     """Before the lock, whose file would make a folder where there is none."""
-    if not directory.versions():
+    try:
+        versions = directory.versions()
+    except fileio.NotFoundError:  # without a word, where a file has its name
+        versions = []
+    if not versions:
         raise ValueError(f"There is no pushed model in {directory.path}. Name the folder that Push fills.")

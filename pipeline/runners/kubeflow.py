@@ -127,7 +127,10 @@ def compile_pipeline(
     kubeflow["defaultPipelineRoot"] = vertex.pipeline_root
 
     directory = Path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"output = {str(directory)!r}: cannot be written: {error.strerror}") from error
     compiled = Compiled(directory / JOB_FILE, directory / YAML_FILE)
     compiled.job.write_text(json.dumps(job, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     compiled.yaml.write_text(yaml.safe_dump(kubeflow, sort_keys=True), encoding="utf-8")

@@ -34,6 +34,7 @@ from pipeline.runners.results import (
 )
 from pipeline.runners.run_folder import check_metadata, only_run_into
 from trainer.config import ConfigError
+from trainer.loop import PreemptedError
 
 _REPORT_NODE, _SPAN_NODE = "Report", "SpanIngest"
 _METADATA = "metadata.sqlite"
@@ -58,7 +59,9 @@ class AnnouncingRunner(LocalDagRunner):
         """Runs the nodes in order; see the base class.
 
         Raises:
-            ConfigError: no node lies between the first and the last one that were asked for.
+            ConfigError: no node lies between the first and the last one that were asked for, or the first one's
+                inputs are not there.
+            KeyboardInterrupt: SIGTERM stopped a training, which goes on from there.
             NodeFailedError: a node failed; the nodes after it were not started.
         """
         run_id = {constants.PIPELINE_RUN_ID_PARAMETER_NAME: datetime.datetime.now().isoformat()}
@@ -84,10 +87,16 @@ class AnnouncingRunner(LocalDagRunner):
         width = max(len(node.node_info.id) for node in nodes)
         for number, node in enumerate(nodes, 1):
             name = node.node_info.id
+            if node.execution_options.run.perform_snapshot:
+                _take_over_earlier_results(pipeline, connection, name)
             self._console.print(f"[{number:2}/{len(nodes)}] {name:<{width}}", end=" ", markup=False)
             started = time.monotonic()
             try:
                 launched = self._launch(pipeline, node, deployment, connection)
+            except PreemptedError as stopped:
+                # Its step is saved. It is the whole run that was asked to end, which it does as between two nodes.
+                self._console.print(f"{self._progress.finish()}stopped", markup=False)
+                raise KeyboardInterrupt(str(stopped)) from stopped
             except Exception as error:
                 self._console.print(f"{self._progress.finish()}failed", markup=False)
                 logging.getLogger(__name__).error("%s failed:\n%s", name, traceback.format_exc())
@@ -113,8 +122,6 @@ class AnnouncingRunner(LocalDagRunner):
             None if the node's condition does not hold.
         """
         name = node.node_info.id
-        if node.execution_options.run.perform_snapshot:
-            _take_over_earlier_results(pipeline, connection)
         execution = launcher.Launcher(
             pipeline_node=node,
             mlmd_connection=metadata.Metadata(connection),
@@ -133,14 +140,14 @@ class AnnouncingRunner(LocalDagRunner):
         return state.last_known_state == metadata_store_pb2.Execution.CACHED, uris
 
 
-def _take_over_earlier_results(pipeline, connection) -> None:
+def _take_over_earlier_results(pipeline, connection, first_node: str) -> None:
     try:
         with metadata.Metadata(connection) as handle:
             partial_run_utils.snapshot(handle, pipeline)
     except LookupError as error:
-        raise ValueError(
-            "it needs the results of the nodes before it, and the last run into this output does not have them all: "
-            "run everything, or from an earlier node"
+        raise ConfigError(
+            f"{first_node} needs the results of the nodes before it, and the last run into this output does not have "
+            "them all: run everything, or from an earlier node"
         ) from error
 
 
@@ -166,7 +173,9 @@ def run(
         journal: told of what was found and made, for the history; None: there is none.
 
     Raises:
-        ConfigError: there is no node of that name, or none between the two; or Beam is to run elsewhere.
+        ConfigError: there is no node of that name, or none between the two, or what the first one needs is not
+            there; or Beam is to run elsewhere.
+        KeyboardInterrupt: SIGTERM stopped a training, whose step is saved.
         NodeFailedError: a node failed.
         NotPushedError: the model was refused; report and metrics are there.
         RunFolderError: another run or program uses the folder, or its metadata is damaged.

@@ -13,6 +13,7 @@ from components.artifacts import PipelineReport
 from components.image_example_gen.examples import Example, read_records
 from pipeline import ingestion
 from pipeline.config import PipelineConfig
+from trainer.loop import PreemptedError
 
 COUNTED = "counted.json"
 
@@ -26,6 +27,8 @@ def Count(
 ) -> None:
     """Counts the images of window and new spans, as training would see them; fails while a file is there."""
     if os.path.exists(broken_by):
+        if "SIGTERM" in Path(broken_by).read_text():
+            raise PreemptedError(3, total_steps=10, directory="checkpoints")
         raise RuntimeError("the training died")
     Path(report.uri).mkdir(parents=True, exist_ok=True)
     counted = {"window": _keys(examples), "new": _keys(new_examples)}

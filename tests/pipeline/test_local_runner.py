@@ -35,10 +35,8 @@ def test_node_that_is_not_there_is_refused_with_the_names_that_are(run, nodes):
 
 
 def test_part_whose_inputs_were_never_made_says_what_to_run(run):
-    with pytest.raises(local.NodeFailedError, match="needs the results of the nodes before it") as failed:
+    with pytest.raises(ConfigError, match=r"LinearEval needs the results of the nodes before it.*an earlier node"):
         run(from_node="LinearEval", to_node="LinearEval")
-    assert failed.value.node == "LinearEval"
-    assert "or from an earlier node" in str(failed.value)
 
 
 def test_run_into_a_folder_that_another_one_is_in_begins_nothing(run, tmp_path):

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -181,3 +182,15 @@ def test_outlook_knows_a_state_again_after_its_own_ingestion_and_no_other(weeks,
     assert outlook.look(weeks.config).fingerprint != before.fingerprint
     weeks.deliver({"b.png": sample_pngs["cat"][21]})
     assert len({outlook.look(weeks.config).fingerprint, after.fingerprint, before.fingerprint}) == 2
+
+
+def test_sigterm_in_a_training_ends_the_run_as_between_two_nodes_and_the_next_goes_on(weeks, sample_pngs):
+    weeks.deliver({"a.png": sample_pngs["cat"][20]})
+    weeks.broken_by.write_text("SIGTERM")
+    with pytest.raises(KeyboardInterrupt, match="stopped by SIGTERM after step 3 of 10"):
+        weeks.run()
+    assert re.search(r"Count +stopped\n", weeks.printed)
+    assert weeks.counted() == [] and weeks.store.trained() == 0
+    weeks.broken_by.unlink()
+    assert weeks.run() is None
+    assert weeks.counted() == [(1, 1)] and weeks.store.trained() == 1

@@ -347,8 +347,8 @@ def test_command_offline_looks_for_no_credentials(monkeypatch):
     assert str(TABLE.date) in done.stdout and "not checked" in done.stdout
 
 
-def test_command_ends_with_1_after_an_error():
-    assert preflight("--offline", "--set", "data.test=photos/").exit_code == 1
+def test_command_ends_with_2_after_an_error_of_the_configuration():
+    assert preflight("--offline", "--set", "data.test=photos/").exit_code == 2
 
 
 def test_no_credentials_are_told_and_the_rest_is_checked(no_credentials):

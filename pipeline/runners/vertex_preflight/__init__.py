@@ -1,5 +1,7 @@
 """A look at a configuration for Vertex AI before anything is sent: what would fail, what is needed, what it costs."""
 
+import dataclasses
+
 import google.auth
 from google.auth.exceptions import GoogleAuthError
 
@@ -22,7 +24,7 @@ def inspect(config: PipelineConfig, *, ask: bool = True, endpoints: Endpoints | 
         endpoints: of Google's services; None: the real ones.
     """
     table = catalog.read()
-    found = offline.check(config, table)
+    found = [dataclasses.replace(finding, of_configuration=True) for finding in offline.check(config, table)]
     if not ask:
         return [*found, *offline.unasked(config), not_checked(_CLOUD, "not asked, as was wanted")]
     if config.vertex.project is None:

@@ -33,11 +33,13 @@ class Finding:
         severity: how it stands.
         subject: a field of the configuration, or what it is about.
         words: what was found, with the remedy where there is one.
+        of_configuration: whether the configuration alone says so, whatever Google Cloud has.
     """
 
     severity: Severity
     subject: str
     words: str
+    of_configuration: bool = False
 
 
 def error(subject: str, words: str) -> Finding:
@@ -68,6 +70,11 @@ def ok(subject: str, words: str) -> Finding:
 def has_errors(findings: Sequence[Finding]) -> bool:
     """Whether one of them stops the run."""
     return any(finding.severity is Severity.ERROR for finding in findings)
+
+
+def has_mistakes(findings: Sequence[Finding]) -> bool:
+    """Whether one of those that stop the run is of the configuration alone."""
+    return any(finding.severity is Severity.ERROR and finding.of_configuration for finding in findings)
 
 
 def remarkable(findings: Sequence[Finding]) -> list[Finding]:
