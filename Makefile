@@ -20,6 +20,8 @@ require_stack = test -n "$(filter 1.%,$(firstword $(CHOSEN)))" || { echo "$(word
 python_of = $(shell $(SHELL) infra/stack.sh python $(1))
 PYTHON312 = $(call python_of,3.12)
 PYTHON311 = $(firstword $(foreach version,3.11 3.12 3.13,$(call python_of,$(version))))
+# uv audit takes a Python from the PATH alone, and would fetch one where no environment is installed.
+audit_uv = PATH="$(dir $(abspath $(or $(wildcard $(PYTHON)),$(CHOSEN_PYTHON)))):$$PATH" UV_PYTHON_DOWNLOADS=never $(UV)
 require_tpu_host = test "$$(uname -sm)" = "Linux x86_64" || { echo "the TPU compiler exists for Linux on x86_64 only; \
 	this is $$(uname -sm)"; exit 1; }; test -n "$(PYTHON312)" || { echo "Python 3.12 is needed for the TPU compiler: \
 	'pyenv install 3.12', or put python3.12 on the PATH"; exit 1; }
@@ -170,9 +172,10 @@ tpu-check: $(READY) $(TPU_READY)  ## compile the pretraining step for TPUs, with
 
 .PHONY: audit
 audit: $(UV)  ## known vulnerabilities of all that is locked, and its bill of materials in sbom.cdx.json: [OSV=service]
-	@$(UV) export --quiet --preview-features sbom-export --locked --all-extras --all-groups --format cyclonedx1.5 \
+	@$(if $(wildcard $(PYTHON)),,$(require_stack))
+	@$(audit_uv) export --quiet --preview-features sbom-export --locked --all-extras --all-groups --format cyclonedx1.5 \
 		--output-file sbom.cdx.json >/dev/null
-	@$(UV) audit --preview-features audit-command --locked $(if $(OSV),--service-url "$(OSV)")
+	@$(audit_uv) audit --preview-features audit-command --locked $(if $(OSV),--service-url "$(OSV)")
 
 .PHONY: environment
 environment: $(READY)  ## the locked dependencies, compiled to bytecode: [STACK=1.21 (Python 3.11-3.13) or 1.16 (Python 3.10)]

@@ -69,6 +69,28 @@ def test_python_310_of_pyenv_is_found_behind_a_shim_that_does_not_start(clone):
     assert '--python "/real/python3.10"' in make(clone, "-n", "environment").stdout
 
 
+def test_audit_finds_the_environments_python_or_where_there_is_none_one_that_is_here_and_fetches_none(clone):
+    """Of a uv that is there, as make calls it: the first Python on its PATH."""
+    script(clone / ".tools" / "bin" / "uv", 'echo "$UV_PYTHON_DOWNLOADS ${PATH%%:*} $1" >> asked')
+    ours = clone / "pyenv" / "versions" / "3.10.13" / "bin" / "python3.10"
+    script(ours, f'[ "$3" = 3.10 ] && echo {ours}')
+    make(clone, "audit")
+    script(clone / ".venv" / "bin" / "python", "exit 1")
+    make(clone, "audit")
+    assert (clone / "asked").read_text().splitlines() == [
+        f"never {folder}/ {command}"
+        for folder in (ours.parent, clone / ".venv" / "bin")
+        for command in ("export", "audit")
+    ]
+
+
+def test_audit_without_any_python_says_so_before_anything_is_done(clone):
+    script(clone / ".tools" / "bin" / "uv", "echo asked >> asked")
+    done = make(clone, "audit")
+    assert done.returncode != 0 and "Python 3.10 is needed" in done.stdout
+    assert not (clone / "asked").exists()
+
+
 def test_other_python_that_calls_itself_310_is_passed_over(clone):
     script(clone / "bin" / "python3.10", f'exec {sys.executable} "${{@:1:2}}" 3.9')
     done = make(clone, "environment")
