@@ -15,11 +15,10 @@ from tfx.types import artifact_utils
 
 from components.drift import appearance, findings, samples, two_sample, unusual
 from components.drift.samples import Sample
-from components.drift.settings import DriftConfig
+from components.drift.settings import DRIFT_FILE, DriftConfig
 from components.push import pointer
 from components.push.scoring import CLASSES_FILE
 
-DRIFT_FILE = "drift.json"
 _SHOWN_SIDE_PX = 96
 # Two images say nothing of a distribution; a p-value from fewer than this could not be small.
 _LEAST_IMAGES = 10
@@ -38,7 +37,7 @@ class Executor(base_executor.BaseExecutor):
         """Writes what was found, warns of it, or stops the run, as configured.
 
         Raises:
-          ValueError: something was found that is to stop the run.
+          DriftedError: something was found that is to stop the run.
         """
         config = DriftConfig.model_validate_json(exec_properties["config"])
         seed = int(exec_properties["seed"])
@@ -55,12 +54,12 @@ class Executor(base_executor.BaseExecutor):
             name: count for name, count in sorted(labels.items()) if champion.classes and name not in champion.classes
         }
         found = findings.find(config, result["embeddings"], result["statistics"], result["new_classes"])
-        _write(uri, result, found, new, config)
+        told = _write(uri, result, found, new, config)
         for finding in found:
             if finding.policy == "warn":
                 _LOGGER.warning("drift: %s", finding.words)
         if message := findings.stops(found):
-            raise ValueError(message)
+            raise findings.DriftedError(message, told)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,7 +114,7 @@ def _compare(config: DriftConfig, new: Sample, window: Sample, champion: _Champi
 
 def _write(
     uri: str, result: Mapping[str, Any], found: list[findings.Finding], new: Sample, config: DriftConfig
-) -> None:
+) -> dict[str, Any]:
     shown = []
     for place, image in enumerate(result["unusual"]):
         name = f"unusual-{place:03}.png"
@@ -133,6 +132,7 @@ def _write(
     }
     with fileio.open(f"{uri}/{DRIFT_FILE}", "wb") as file:
         file.write(json.dumps(content, ensure_ascii=False, indent=1).encode())
+    return content
 
 
 def _splits(artifacts: list[types.Artifact]) -> list[str]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from components.drift.settings import DriftConfig, Policy
 from components.drift.two_sample import KernelTest, Shift
@@ -16,6 +17,18 @@ class Finding:
     kind: str
     words: str
     policy: Policy
+
+
+class DriftedError(ValueError):
+    """New images have drifted so that the run is to stop.
+
+    Attributes:
+      told: what `drift.json` says; the file itself goes with the outputs of a node that failed.
+    """
+
+    def __init__(self, message: str, told: Mapping[str, Any]) -> None:
+        super().__init__(message)
+        self.told = told
 
 
 def find(

@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 
 from trainer.config import Count, Settings
 
+DRIFT_FILE = "drift.json"
 Policy = Literal["ignore", "warn", "stop"]
 
 

@@ -1,5 +1,6 @@
 """The charts of the history: accuracy, images and drift, run by run."""
 
+import datetime
 from collections.abc import Callable, Sequence
 
 import plotly.graph_objects as go
@@ -18,6 +19,9 @@ _COUNTED = (("kept", style.BLUE), ("duplicate", style.GREY), ("rejected", style.
 # p-values of a permutation test are not smaller than one in some thousands: below this is no room for a point.
 _LEAST_P = 1e-4
 _MOST_TICKS = 12
+# Of the time between the first run and the last, at each end.
+_ROOM, _LEAST_ROOM = 0.04, datetime.timedelta(minutes=30)
+_LEAST_GAP, _FULL_BARS = 0.2, 8
 
 
 def all_charts(records: Sequence[Record]) -> dict[str, go.Figure]:
@@ -37,20 +41,20 @@ def all_charts(records: Sequence[Record]) -> dict[str, go.Figure]:
 
 def _accuracy(records: Sequence[Record]) -> go.Figure:
     """Each candidate with its interval, its symbol telling what became of it; as a line, the champions it met."""
-    shown = style.figure(400)
-    met = [record for record in records if record.champion_met]
-    shown.add_trace(
-        go.Scatter(
-            name="champion, on the same images",
-            x=[record.started for record in met],
-            y=[record.champion_met.top1 for record in met],
-            mode="lines+markers",
-            line={"color": style.GREY, "width": 1.5, "dash": "dot"},
-            marker={"symbol": "line-ew-open", "size": 10},
-            customdata=[f"version {record.version_met}" for record in met],
-            hovertemplate="%{y:.1%}, %{customdata}",
+    shown = style.figure(400, showlegend=True)
+    if met := [record for record in records if record.champion_met]:
+        shown.add_trace(
+            go.Scatter(
+                name="champion, on the same images",
+                x=[record.started for record in met],
+                y=[record.champion_met.top1 for record in met],
+                mode="lines+markers",
+                line={"color": style.GREY, "width": 1.5, "dash": "dot"},
+                marker={"symbol": "line-ew-open", "size": 10},
+                customdata=[f"version {record.version_met}" for record in met],
+                hovertemplate="%{y:.1%}, %{customdata}",
+            )
         )
-    )
     for outcome in dict.fromkeys(record.outcome for record in records):
         colour, symbol = _DECISIONS.get(outcome, (style.YELLOW, "diamond"))
         chosen = [record for record in records if record.outcome == outcome]
@@ -66,7 +70,7 @@ def _accuracy(records: Sequence[Record]) -> go.Figure:
             )
         )
     shown.update_yaxes(title={"text": "top-1 accuracy"}, tickformat=".0%", rangemode="tozero")
-    return _by_time(shown)
+    return _by_time(shown, records)
 
 
 def _interval(scored: Sequence[Accuracy]) -> dict[str, object]:
@@ -81,7 +85,8 @@ def _interval(scored: Sequence[Accuracy]) -> dict[str, object]:
 
 def _images(records: Sequence[Record]) -> go.Figure:
     """What became of each delivery as bars one upon the other, and the window as a line on an axis of its own."""
-    shown = style.figure(400, barmode="stack")
+    # The fewer there are, the more room is between them: one alone would fill the chart.
+    shown = style.figure(400, barmode="stack", bargap=max(_LEAST_GAP, 1 - len(records) / _FULL_BARS), showlegend=True)
     delivered = [record for record in records if record.delivery]
     for name, colour in _COUNTED:
         shown.add_trace(
@@ -94,6 +99,22 @@ def _images(records: Sequence[Record]) -> go.Figure:
                 hovertemplate="%{y:,}",
             )
         )
+    shown.update_yaxes(title={"text": "images of the delivery"}, rangemode="tozero")
+    if any(record.window_images for record in records):
+        _add_window(shown, records)
+    names = [record.name for record in records]
+    ticks = records[:: -(-len(records) // _MOST_TICKS)]
+    shown.update_xaxes(
+        type="category",
+        categoryorder="array",
+        categoryarray=names,
+        tickvals=[record.name for record in ticks],
+        ticktext=[style.plain(record.started[:10]) for record in ticks],
+    )
+    return shown
+
+
+def _add_window(shown: go.Figure, records: Sequence[Record]) -> None:
     pretrained = [record for record in records if record.window_images]
     shown.add_trace(
         go.Scatter(
@@ -109,32 +130,28 @@ def _images(records: Sequence[Record]) -> go.Figure:
     )
     shown.update_layout(yaxis2={"overlaying": "y", "side": "right"})
     style.style_axes(shown)
-    shown.update_yaxes(rangemode="tozero")
+    # Ticks of its own: at those of the left axis its numbers would be crooked.
     shown.update_layout(
-        yaxis={"title": {"text": "images of the delivery"}},
-        yaxis2={"title": {"text": "images in the window"}, "showgrid": False},
+        yaxis2={
+            "title": {"text": "images in the window"},
+            "rangemode": "tozero",
+            "tickmode": "auto",
+            "showgrid": False,
+        }
     )
-    names = [record.name for record in records]
-    ticks = records[:: -(-len(records) // _MOST_TICKS)]
-    shown.update_xaxes(
-        type="category",
-        categoryorder="array",
-        categoryarray=names,
-        tickvals=[record.name for record in ticks],
-        ticktext=[style.plain(record.started[:10]) for record in ticks],
-    )
-    return shown
 
 
 def _drift(records: Sequence[Record]) -> go.Figure:
     """The p-value of the champion's embeddings, with the alarm's threshold."""
-    shown = style.figure(320)
+    shown = style.figure(320, showlegend=True)
     chosen: tuple[tuple[str, str, Callable[[Record], bool]], ...] = (
         ("no drift found", style.BLUE, lambda record: not record.drift.findings),
         ("drift found", style.VERMILION, lambda record: bool(record.drift.findings)),
     )
     for name, colour, belongs in chosen:
         those = [record for record in records if belongs(record)]
+        if not those:
+            continue
         shown.add_trace(
             go.Scatter(
                 name=name,
@@ -157,9 +174,23 @@ def _drift(records: Sequence[Record]) -> go.Figure:
         )
     )
     shown.update_yaxes(type="log", title={"text": "p-value (log scale)"})
-    return _by_time(shown)
+    return _by_time(shown, records)
 
 
-def _by_time(shown: go.Figure) -> go.Figure:
+def _by_time(shown: go.Figure, records: Sequence[Record]) -> go.Figure:
+    """Gives the axis of time some room at both ends; plotly would show a single moment in milliseconds."""
     shown.update_xaxes(type="date")
+    moments = [moment for record in records if (moment := _moment(record.started))]
+    if moments:
+        first, last = min(moments), max(moments)
+        room = max(_ROOM * (last - first), _LEAST_ROOM)
+        shown.update_xaxes(range=[(first - room).isoformat(), (last + room).isoformat()])
     return shown
+
+
+def _moment(iso: str) -> datetime.datetime | None:
+    try:
+        # As plotly takes it: the hands of the clock, whatever the zone.
+        return datetime.datetime.fromisoformat(iso).replace(tzinfo=None)
+    except ValueError:
+        return None

@@ -25,6 +25,11 @@ def of_spans(told: Mapping[str, Any]) -> dict[str, Any]:
     return fields
 
 
+def of_drift_file(told: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of a record from drift.json, where the run comes to no metrics."""
+    return {"drift": _drift((told["embeddings"] or {}).get("p_value"), told)}
+
+
 def of_metrics(metrics: Mapping[str, Any], nodes: Iterable[Mapping[str, Any]] = ()) -> dict[str, Any]:
     """Fields of a record from metrics.json.
 
@@ -38,8 +43,7 @@ def of_metrics(metrics: Mapping[str, Any], nodes: Iterable[Mapping[str, Any]] = 
         row = max(rows, key=lambda row: row["label_fraction"])
         fields["candidate"] = _scored(row["top1"], row["n_test"])
     if drift := metrics.get("drift"):
-        findings = tuple(Found(**found) for found in drift["findings"])
-        fields["drift"] = Drift(p_value=drift["p_value"], threshold=drift["threshold"], findings=findings)
+        fields["drift"] = _drift(drift["p_value"], drift)
     if decision := metrics.get("decision"):
         cached = any(node["name"] == _PUSH_NODE and node["cached"] for node in nodes)
         fields |= _of_decision(decision, cached=cached)
@@ -48,6 +52,11 @@ def of_metrics(metrics: Mapping[str, Any], nodes: Iterable[Mapping[str, Any]] = 
     elif counts := metrics.get("ingest", {}).get("unlabeled"):
         fields["delivery"] = Delivery(span=None, **{name: counts[name] for name in _COUNTED})
     return fields
+
+
+def _drift(p_value: float | None, told: Mapping[str, Any]) -> Drift:
+    findings = tuple(Found.model_validate(found) for found in told["findings"])
+    return Drift(p_value=p_value, threshold=told["threshold"], findings=findings)
 
 
 def _of_window(window: list[Mapping[str, Any]]) -> dict[str, int]:

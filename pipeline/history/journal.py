@@ -9,7 +9,7 @@ from typing import Any
 
 from components.span_ingest.settings import SPANS_FILE
 from pipeline.history import figures
-from pipeline.history.records import FOLDER, METRICS_FILE, REPORT_FILE, Outcome, Record, Records, new_name, now
+from pipeline.history.records import FOLDER, METRICS_FILE, REPORT_FILE, Outcome, Record, Records, now
 
 _MOST_LETTERS = 4_000
 _CHAMPION_FILE = "CHAMPION"
@@ -32,7 +32,7 @@ class Journal:
         self._output = Path(self._records.folder.path)
         self._pushed: Path | None = None
         moment = now()
-        self._record = Record(name=new_name(moment), command=command, started=moment.isoformat())
+        self._record = Record(name=self._records.next_name(moment), command=command, started=moment.isoformat())
         self._told: dict[str, Any] = {}
         self._write(self._record)
 
@@ -50,6 +50,14 @@ class Journal:
         for uri in uris:
             told = _read_json(os.path.join(uri, SPANS_FILE))
             self._told |= figures.of_spans(told) if told else {}
+
+    def drifted(self, told: Mapping[str, Any]) -> None:
+        """Notes what Drift found, of a run that it stops.
+
+        Args:
+            told: what drift.json says, or would.
+        """
+        self._told |= figures.of_drift_file(told)
 
     def reported(self, artifact: Path, nodes: Iterable[Mapping[str, Any]]) -> None:
         """Notes what a run came to, and keeps its report.

@@ -1,6 +1,7 @@
 """The page about all runs into one output: one file that needs nothing from elsewhere but the reports it links."""
 
 import datetime
+import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -49,10 +50,12 @@ def render(records: Sequence[Record], *, damaged: Sequence[str] = (), by_hand: S
         damaged: what could not be read, in words.
         by_hand: changes of the champion that no run made.
     """
-    rows = sorted([*records, *by_hand], key=_moment_of, reverse=True)
+    # Each of the two in its own order, which is right where the clock was not; by time only between them.
+    timed = [*zip(_in_order(records), records, strict=True), *zip(_in_order(by_hand), by_hand, strict=True)]
+    rows = [row for _, row in sorted(timed, key=lambda pair: pair[0])][::-1]
     values = {"records": records, "rows": rows, "damaged": damaged, "folder": FOLDER, "charts": all_charts(records)}
     template = resources.files(__package__).joinpath(_TEMPLATE).read_text("utf-8")
-    filters = {"moment": _moment, "scored": _scored, "lasted": _lasted}
+    filters = {"moment": _moment, "scored": _scored, "interval": _interval, "lasted": _lasted}
     return document.render(template, values, values["charts"], filters=filters)
 
 
@@ -81,6 +84,11 @@ def read_by_hand(pushed: Path) -> tuple[list[ByHand], list[str]]:
     return found, damaged
 
 
+def _in_order(rows: Sequence[Record] | Sequence[ByHand]) -> list[str]:
+    """The moments of rows, none earlier than that of the row before."""
+    return list(itertools.accumulate(map(_moment_of, rows), max))
+
+
 def _moment_of(row: Record | ByHand) -> str:
     return row.ended or row.started if isinstance(row, Record) else row.time
 
@@ -93,10 +101,13 @@ def _moment(iso: str) -> str:
 
 
 def _scored(accuracy: Accuracy | None) -> str:
-    if accuracy is None:
+    return "" if accuracy is None else f"{100 * accuracy.top1:.1f}"
+
+
+def _interval(accuracy: Accuracy | None) -> str:
+    if accuracy is None or accuracy.low is None:
         return ""
-    interval = "" if accuracy.low is None else f" ({100 * accuracy.low:.1f} to {100 * accuracy.high:.1f})"
-    return f"{100 * accuracy.top1:.1f}{interval}"
+    return f"{100 * accuracy.low:.1f} to {100 * accuracy.high:.1f}"
 
 
 def _lasted(record: Record) -> str:

@@ -5,6 +5,7 @@ run that nobody can read, not a history. No TFX, no TensorFlow: a run that finds
 """
 
 import datetime
+import re
 import secrets
 from pathlib import Path
 from typing import Literal
@@ -16,6 +17,9 @@ from components.span_ingest.folder import LocalFolder
 FOLDER = "history"
 # As the Report calls them, whose own module would bring TFX.
 METRICS_FILE, REPORT_FILE = "metrics.json", "report.html"
+
+_STAMP = "%Y%m%dT%H%M%S"
+_NAMED = re.compile(rf"^{FOLDER}/(\d{{8}}T\d{{6}})-[0-9a-f]{{6}}\.json$")
 
 Outcome = Literal[
     "promoted",
@@ -76,7 +80,7 @@ class Record(_Value):
     """What became of a run.
 
     Attributes:
-        name: of its files; names sort by the time when the run began.
+        name: of its files; names sort as the runs began, whatever the clock did.
         command: that started it.
         started: when, UTC.
         ended: when, UTC; null: it still runs, or was killed.
@@ -143,6 +147,13 @@ class Records:
                 damaged.append(file)
         return found, damaged
 
+    def next_name(self, moment: datetime.datetime) -> str:
+        """A name for a run that begins now: it sorts behind all that are there, also if the clock was moved back."""
+        stamps = [match[1] for file in self.folder.sizes(FOLDER) if (match := _NAMED.search(file))]
+        if stamps and f"{moment:{_STAMP}}" <= max(stamps):
+            moment = datetime.datetime.strptime(max(stamps), _STAMP) + datetime.timedelta(seconds=1)
+        return new_name(moment)
+
     def write(self, record: Record) -> None:
         """Writes a record, whole or not at all."""
         self.folder.replace(_file(record), record.model_dump_json(indent=1).encode() + b"\n")
@@ -154,7 +165,7 @@ class Records:
 
 def new_name(moment: datetime.datetime) -> str:
     """A name for a record that no other has; names sort by their moments."""
-    return f"{moment:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
+    return f"{moment:{_STAMP}}-{secrets.token_hex(3)}"
 
 
 def now() -> datetime.datetime:

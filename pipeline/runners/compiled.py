@@ -1,5 +1,6 @@
 """Runs the pipeline as Vertex AI would get it, on this machine: compiles, rehearses, and leaves what a run leaves."""
 
+import json
 import os
 import re
 import time
@@ -8,6 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from components.drift.settings import DRIFT_FILE
 from components.vertex_push.settings import RegistryConfig
 from pipeline import preflight
 from pipeline.config import PipelineConfig
@@ -24,7 +26,9 @@ from pipeline.runners.vertex_preflight.offline import all_images
 from trainer.config import ConfigError
 
 _REPORT_NODE, _REPORT_KEY, _SPAN_NODE = "Report", "report", "SpanIngest"
-_RULE_BROKEN = re.compile(r"^ValueError: ", re.MULTILINE)  # in the last lines of a container's log
+_DRIFT_NODE = "Drift"
+# In the last lines of a container's log, where an error has its module before its name.
+_RULE_BROKEN = re.compile(r"^(?:ValueError|components\.[\w.]+\.(?:DamagedError|DriftedError)): ", re.MULTILINE)
 # What only a run in the cloud has to know, where the configuration leaves it open.
 _PLACEHOLDERS = {"project": "rehearsal", "image": "rehearsal", "pipeline_root": "gs://rehearsal/simclr"}
 _PATHS = ("unlabeled", "labeled", "test", "labeled_manifest", "test_manifest")
@@ -166,6 +170,9 @@ class _Announcer(Observer):
             self._record.add(task.name, result.seconds, cached=cached, inputs=sorted(task.after))
             if self._journal and task.name == _SPAN_NODE:
                 self._journal.ingested(made["uri"] for made in result.made.artifacts.values())
+        elif self._journal and task.name == _DRIFT_NODE and result.left:
+            for told in result.left.glob(f"*/{DRIFT_FILE}"):
+                self._journal.drifted(json.loads(told.read_text(encoding="utf-8")))
         self._say(task, _WORDS.get(result.state, f"{result.seconds:6.1f} s"))
 
     def _say(self, task: Task, words: str) -> None:

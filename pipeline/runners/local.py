@@ -18,6 +18,7 @@ from tfx.orchestration.pipeline import RunOptions
 from tfx.orchestration.portable import launcher, partial_run_utils, runtime_parameter_utils
 from tfx.proto.orchestration import pipeline_pb2
 
+from components.drift.findings import DriftedError
 from pipeline.config import PipelineConfig
 from pipeline.history.journal import Journal
 from pipeline.pipeline import Locations, create_pipeline
@@ -227,6 +228,10 @@ def _run(
     runner = AnnouncingRunner(console, record, handler, output=output)
     try:
         runner.run(pipeline, run_options=_run_options(*nodes))
+    except NodeFailedError as error:
+        if journal and isinstance(error.__cause__, DriftedError):
+            journal.drifted(error.__cause__.told)
+        raise
     finally:
         for logger in loggers:
             logger.removeHandler(handler)

@@ -78,6 +78,7 @@ def test_every_week_is_decided_as_it_should_be(weeks):
     seventh = weeks.run()
     assert (seventh.code, seventh.record.outcome) == (3, "stopped by drift"), seventh.said
     assert "The new images have drifted: " in seventh.record.words and counts(seventh) == (64, 64, 0, 0)
+    assert seventh.record.drift.p_value <= seventh.record.drift.threshold
     assert (seventh.champion, seventh.trained) == (4, sixth.span.number)
 
     # Somebody looks, and takes it away.
@@ -132,7 +133,7 @@ def test_watch_retrains_when_a_delivery_comes_and_ends_when_it_is_asked_to(tmp_p
 def assert_history(weeks, outcomes):
     """The page at the end: every week in its row, and behind each that trained its own report."""
     page = (weeks.output / "history.html").read_text()
-    rows = re.findall(r"<tr><td.*?</tr>", page, re.DOTALL)
+    rows = re.findall(r"<tbody>.*?</tbody>", page, re.DOTALL)
     shown = [re.search(r'verdict[^"]*">([^<]+)<', row)[1] for row in rows]
     assert shown == outcomes[::-1]
     links = [re.search(r'href="([^"]+)"', row) for row in rows[::-1]]

@@ -1,8 +1,10 @@
 """What a rehearsal and a compilation refuse before anything is written or begun."""
 
+import json
 import os
 import sys
 import venv
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
@@ -10,7 +12,10 @@ from rich.console import Console
 
 from pipeline import cli
 from pipeline.config import load_config
-from pipeline.runners import compiled, kubeflow
+from pipeline.history.journal import Journal
+from pipeline.history.records import Records
+from pipeline.runners import compiled, kubeflow, results
+from pipeline.runners.rehearsal.execution import Result, State
 from pipeline.runners.rehearsal.specification import RefusedError
 from trainer.config import ConfigError
 
@@ -102,3 +107,16 @@ def test_image_without_an_interpreter_is_wrong_usage(pair):
     done = CliRunner().invoke(cli.main, ["rehearse", "--image", pair])
     assert done.exit_code == 2
     assert "must be NAME=PYTHON" in done.output
+
+
+def test_what_drift_left_where_it_stopped_the_rehearsal_comes_to_the_history(tmp_path):
+    told = {"embeddings": {"p_value": 0.0005}, "threshold": 0.005, "findings": []}
+    (tmp_path / "Drift_1" / "drift").mkdir(parents=True)
+    (tmp_path / "Drift_1" / "drift" / "drift.json").write_text(json.dumps(told))
+    journal = Journal(str(tmp_path / "run"), "rehearse")
+    announcer = compiled._Announcer(Console(quiet=True), results.RunRecord(str(tmp_path / "nodes.json")), journal)
+    announcer.ended(SimpleNamespace(name="Drift"), Result(State.FAILED, left=tmp_path / "Drift_1"))
+    announcer.ended(SimpleNamespace(name="Pretrain"), Result(State.FAILED))
+    journal.end("stopped by drift", exit_code=3)
+    [record] = Records(str(tmp_path / "run")).read()[0]
+    assert (record.drift.p_value, record.drift.threshold) == (0.0005, 0.005)

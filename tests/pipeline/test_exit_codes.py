@@ -46,6 +46,9 @@ def test_what_went_wrong_has_its_code_and_its_words(error, code, words):
     ("words", "is_one"),
     [
         ("its last lines:\nTraceback\nValueError: the manifest has no rows", True),
+        ("its last lines:\nTraceback\ncomponents.drift.findings.DriftedError: The new images have drifted", True),
+        ("its last lines:\ncomponents.span_ingest.store.DamagedError: SPAN.json is cut short", True),
+        ("its last lines:\ncomponents.span_ingest.store.OtherError: SPAN.json is cut short", False),
         ("its last lines:\nOSError: [Errno 28] No space left on device", False),
         ("its last lines:\n  raised where no ValueError: was meant", False),
     ],

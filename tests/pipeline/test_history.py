@@ -1,5 +1,6 @@
 """What is kept of each run, and the page about all of them."""
 
+import datetime
 import json
 import os
 import subprocess
@@ -21,35 +22,36 @@ ATTACK = '<img src=x onerror="alert(1)">'
 
 
 class Page(HTMLParser):
-    """The rows of the page's table, its links, its scripts and its text."""
+    """The runs of the page's table as their cells, the last one why; its links, its scripts and its text."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
         self.rows, self.links, self.scripts, self.text = [], [], [], ""
-        self._inside = ""
+        self._inside, self._in_cell = "", False
         self.feed(path.read_text("utf-8"))
 
     def handle_starttag(self, tag, attributes):
         self._inside = tag if tag in ("script", "style") else ""
-        if tag == "tr":
+        if tag == "tbody":
             self.rows.append([])
         elif tag == "td":
             self.rows[-1].append("")
+            self._in_cell = True
         elif tag == "script":
             self.scripts.append("")
         elif tag == "a":
             self.links.append(dict(attributes)["href"])
 
     def handle_endtag(self, tag):
-        self._inside = ""
+        self._inside, self._in_cell = "", self._in_cell and tag != "td"
 
     def handle_data(self, data):
         if self._inside == "script":
             self.scripts[-1] += data
         elif not self._inside:
             self.text += data
-            if self.rows and self.rows[-1]:
-                self.rows[-1][-1] += data.strip()
+            if self._in_cell:
+                self.rows[-1][-1] = " ".join([*self.rows[-1][-1].split(), *data.split()])
 
     @property
     def charts(self):
@@ -178,7 +180,7 @@ def test_delivery_window_and_drift_are_on_the_page(runs):
     assert (counts.span, counts.read) == (4, 40) and counts.read == counts.kept + counts.duplicate + counts.rejected
     assert (record.new_images, record.window_images, record.window_spans) == (30, 90, 2)
     [row] = filter(None, runs.page.rows)
-    assert row[3:11] == ["40", "30", "6", "4", "90", "50.0 (40.0 to 60.0)", "45.0 (40.0 to 60.0)", "0.0031"]
+    assert row[2:10] == ["40", "30", "6", "4", "90", "50.0 40.0 to 60.0", "45.0 40.0 to 60.0", "0.0031"]
     charts = runs.page.charts
     assert set(charts) == {"accuracy", "images", "drift"}
     assert [(bar["name"], bar["y"]) for bar in charts["images"]["data"][:3]] == [
@@ -214,7 +216,81 @@ def test_run_that_did_not_end_well_is_told_with_what_it_had_ingested(runs, outco
     journal.end(outcome, exit_code=3, words="the images are upside down")
     assert (runs.last.outcome, runs.last.exit_code, runs.last.delivery.kept) == (outcome, 3, 30)
     [row] = filter(None, runs.page.rows)
-    assert row[1:4] == [outcome, "the images are upside down", "40"]
+    assert (row[1], row[2], row[-1]) == (outcome, "40", "the images are upside down")
+
+
+def test_run_that_drift_stopped_is_told_with_its_figures(runs):
+    found = {"kind": "embeddings", "words": f"other images {ATTACK}", "policy": "stop"}
+    warned = {"kind": "statistics", "words": "darker", "policy": "warn"}
+    journal = runs.begin()
+    runs.ingests(journal)
+    journal.drifted({"embeddings": {"p_value": 0.0005}, "threshold": 0.005, "findings": [found, warned]})
+    journal.end("stopped by drift", exit_code=3, words=f"The new images have drifted: {found['words']}.")
+    drift = runs.last.drift
+    assert (drift.p_value, drift.threshold, [one.policy for one in drift.findings]) == (
+        0.0005,
+        0.005,
+        ["stop", "warn"],
+    )
+    [row] = filter(None, runs.page.rows)
+    # What stopped it is why, and is not told twice.
+    assert (row[1], row[9], row[-1].count(ATTACK), "drift (warn): darker" in row[-1]) == (
+        "stopped by drift",
+        "0.0005",
+        1,
+        True,
+    )
+    [drawn, _] = runs.page.charts["drift"]["data"]
+    assert (drawn["name"], drawn["y"]) == ("drift found", [0.0005])
+
+
+def test_drift_that_could_not_be_compared_has_findings_and_no_figure(runs):
+    found = {"kind": "new classes", "words": "'eel' (3)", "policy": "stop"}
+    journal = runs.begin()
+    journal.drifted({"embeddings": None, "threshold": 0.005, "findings": [found]})
+    journal.end("stopped by drift", exit_code=3, words="'eel' (3)")
+    assert (runs.last.drift.p_value, runs.last.drift.findings[0].words) == (None, "'eel' (3)")
+    assert runs.page.charts == {}
+
+
+def test_single_run_has_room_around_it_and_no_axis_of_what_there_is_not(runs):
+    journal = runs.begin(command="run")
+    artifact = runs.report(champion={}, match=False)
+    told = json.loads((artifact / "metrics.json").read_text()) | {"spans": None, "drift": None}
+    (artifact / "metrics.json").write_text(json.dumps(told))
+    journal.reported(artifact, [])
+    journal.end(None, exit_code=0)
+    charts = runs.page.charts
+    first, last = map(datetime.datetime.fromisoformat, charts["accuracy"]["layout"]["xaxis"]["range"])
+    begun = datetime.datetime.fromisoformat(runs.last.started).replace(tzinfo=None)
+    assert (begun - first, last - begun) == (datetime.timedelta(minutes=30), datetime.timedelta(minutes=30))
+    assert "yaxis2" not in charts["images"]["layout"]
+    assert [trace["name"] for trace in charts["images"]["data"]] == ["kept", "duplicate", "rejected"]
+    assert [trace["name"] for trace in charts["accuracy"]["data"]] == ["promoted"]
+
+
+def test_clock_that_is_moved_back_misorders_no_run_and_merges_none_that_differ(tmp_path, monkeypatch):
+    """The runs begin at 12:00, 12:01, 10:00 (an hour and more was taken back), 10:01, and 10:01 once more."""
+    from pipeline.history import journal
+
+    monkeypatch.setattr(document, "get_plotlyjs", lambda: "plotly")
+    noon = datetime.datetime(2026, 3, 2, 12, tzinfo=datetime.timezone.utc)
+    minutes = [0, 1, -120, -119, -119]
+    moments = iter([moment for minute in minutes for moment in [noon + datetime.timedelta(minutes=minute)] * 2])
+    monkeypatch.setattr(journal, "now", lambda: next(moments))
+    runs = Runs(tmp_path)
+    runs.finds_nothing()
+    runs.completes("first")
+    runs.finds_nothing()
+    runs.completes("second", pushed=None, reason="Kept back: worse.")
+    runs.completes("third", pushed=None, reason="Kept back: worse still.")
+    told = runs.records.read()[0]
+    assert [record.outcome for record in told] == ["nothing new", "promoted", "nothing new", "kept back", "kept back"]
+    assert [record.started[11:16] for record in told] == ["12:00", "12:01", "10:00", "10:01", "10:01"]
+    assert [record.runs for record in told] == [1] * 5
+    assert runs.page.outcomes == ["kept back", "kept back", "nothing new", "promoted", "nothing new"]
+    assert "The last run: kept back." in runs.page.text and "worse still" in runs.page.rows[0][-1]
+    assert [(runs.output / link).read_text() for link in runs.page.links[-3:]] == ["third", "second", "first"]
 
 
 def test_too_little_after_an_ingestion_is_waiting_or_nothing_new(runs):
@@ -229,7 +305,7 @@ def test_run_that_is_killed_has_left_a_trace(runs):
     runs.begin()
     write_page(runs.records)
     [row] = filter(None, runs.page.rows)
-    assert row[1:3] == ["unfinished", "It still runs, or was killed."]
+    assert (row[1], row[-1]) == ("unfinished", "It still runs, or was killed.")
 
 
 def test_runs_in_a_row_that_found_nothing_are_told_together_and_others_are_not(runs):
@@ -246,7 +322,7 @@ def test_runs_in_a_row_that_found_nothing_are_told_together_and_others_are_not(r
         ("waiting", 2),
     ]
     assert len(list((runs.output / "history").glob("*.json"))) == 4
-    assert "3 runs" in runs.page.outcomes[-1]
+    assert "3 runs" in runs.page.rows[-1][-1]
 
 
 def test_deliveries_that_brought_nothing_are_each_told(runs):
@@ -304,7 +380,7 @@ def test_command_writes_the_page_anew_and_says_what_was_recovered(runs):
         "recovered from artifacts/Report/report/1: promoted",
         f"history: {runs.output / 'history.html'}",
     ]
-    assert runs.page.outcomes == ["promotedrecovered"]
+    assert runs.page.outcomes == ["promoted recovered"]
 
 
 def test_champion_and_its_changes_by_hand_are_told(runs):

@@ -51,12 +51,14 @@ class Result:
         made: its outputs.
         seconds: from its start to its end, waits between retries included.
         message: why it failed, with the last lines that it wrote.
+        left: folder of a failed execution, with what it had written by then.
     """
 
     state: State
     made: Made = field(default_factory=Made)
     seconds: float = 0.0
     message: str = ""
+    left: Path | None = None
 
     @property
     def good(self) -> bool:
@@ -94,6 +96,7 @@ class Execution:
         self._logs.mkdir(parents=True, exist_ok=True)
         self._run = f"{time.strftime('%Y%m%d%H%M%S')}-{uuid.uuid4().hex[:8]}"
         self._processes: set[subprocess.Popen[bytes]] = set()
+        self._directories: dict[str, Path] = {}
         self._lock, self._stopped = threading.Lock(), threading.Event()
         self._sleep = sleep or self._stopped.wait
 
@@ -108,7 +111,8 @@ class Execution:
             state, made = self._run_task(task, results)
             return Result(state, made, time.monotonic() - started)
         except (TaskError, ValueError, OSError) as error:
-            return Result(State.FAILED, seconds=time.monotonic() - started, message=str(error))
+            seconds, left = time.monotonic() - started, self._directories.get(task.name)
+            return Result(State.FAILED, seconds=seconds, message=str(error), left=left)
 
     def stop(self) -> None:
         """Ends all processes, with those that they have started; none is started any more."""
@@ -160,6 +164,7 @@ class Execution:
         """One execution in a new directory, so that what a failed one has left is never met again."""
         container = task.executor.container
         directory = Path(self._job.root, self._run, f"{task.name}_{uuid.uuid4().hex[:12]}")
+        self._directories[task.name] = directory
         told = exchange.executor_input(task, parameters, artifacts, directory)
         driver = container.lifecycle.pre_cache_check
         if driver.command:

@@ -13,6 +13,7 @@ from tfx.types import artifact_utils, standard_artifacts
 from components.artifacts import DriftFindings
 from components.drift import appearance, samples, two_sample
 from components.drift.executor import Executor
+from components.drift.findings import DriftedError
 from components.drift.settings import DriftConfig
 from components.push.versions import VersionedDirectory
 
@@ -156,11 +157,12 @@ def test_change_of_appearance_is_found_by_its_statistic(run, images, change, nam
 def test_each_kind_may_stop_the_run_and_leaves_its_findings(run, images, tmp_path, kind):
     others = {name: "ignore" for name in ("embeddings", "statistics", "new_classes") if name != kind}
     labeled = [("z", images[0][1], "zebra")]
-    with pytest.raises(ValueError, match=r"The new images have drifted: .*drift\.embeddings=warn") as stopped:
+    with pytest.raises(DriftedError, match=r"The new images have drifted: .*drift\.embeddings=warn") as stopped:
         run(inverted(images[:50]), images[50:], labeled=labeled, **{kind: "stop"}, **others)
     words = {finding["kind"].replace(" ", "_"): finding["words"] for finding in found(tmp_path)["findings"]}
     assert set(words) == {"embeddings", "statistics", "new_classes"}
     assert words[kind] in str(stopped.value)
+    assert json.loads(json.dumps(stopped.value.told)) == found(tmp_path)
     assert not any(words[other] in str(stopped.value) for other in others)
 
 
