@@ -3,6 +3,7 @@
 import json
 import logging
 import tempfile
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -79,6 +80,8 @@ class Checkpoints:
         # Made here and not at the first save, which only the chief does: workers make each variable together.
         _ = self._checkpoint.save_counter
         tf.io.gfile.makedirs(saving.directory)
+        if _is_chief():
+            _take_time_out(saving.directory)
         self._manager = tf.train.CheckpointManager(self._checkpoint, saving.directory, max_to_keep=saving.kept)
         self._saved_step = 0
 
@@ -91,11 +94,14 @@ class Checkpoints:
         Raises:
             ValueError: the checkpoints are of another training, or none of them can be read.
         """
-        if not self._manager.checkpoints:
+        # Not as the manager lists them, whose list may be empty where the clock was moved back.
+        state = tf.train.get_checkpoint_state(self._saving.directory)
+        paths = list(state.all_model_checkpoint_paths) if state else []
+        if not paths:
             self._write_identity()
             return 0
         self._check_identity()
-        for path in reversed(self._manager.checkpoints):
+        for path in reversed(paths):
             try:
                 self._checkpoint.restore(path).assert_consumed()
             except (tf.errors.OpError, IndexError) as error:  # TensorFlow's reader: IndexError for a file cut short
@@ -110,7 +116,7 @@ class Checkpoints:
                 history.read(self._path("history.csv"), last_step=self._saved_step)
                 return self._saved_step
         raise ValueError(
-            f"none of the {len(self._manager.checkpoints)} checkpoints in {self._saving.directory} can be read: "
+            f"none of the {len(paths)} checkpoints in {self._saving.directory} can be read: "
             "remove the directory to start anew"
         )
 
@@ -158,6 +164,23 @@ class Checkpoints:
                 f"the checkpoints in {self._saving.directory} are of another training:{lines}\n"
                 "give these settings their old values, or choose another directory"
             )
+
+
+def _take_time_out(directory: str) -> None:
+    """Lets TensorFlow's list of checkpoints go by their order alone.
+
+    Its manager leaves out what is not later than the moment up to which it has kept checkpoints for good. Nothing is
+    kept for good here; but where the clock was moved back since, that moment is ahead, and it would forget them all.
+    """
+    state = tf.train.get_checkpoint_state(directory)
+    if state and state.last_preserved_timestamp >= time.time():
+        tf.compat.v1.train.update_checkpoint_state(
+            directory,
+            state.model_checkpoint_path,
+            all_model_checkpoint_paths=list(state.all_model_checkpoint_paths),
+            all_model_checkpoint_timestamps=list(state.all_model_checkpoint_timestamps),
+            last_preserved_timestamp=0.0,
+        )
 
 
 def differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, tuple[str, str]]:

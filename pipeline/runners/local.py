@@ -144,12 +144,19 @@ class AnnouncingRunner(LocalDagRunner):
 def _take_over_earlier_results(pipeline, connection, first_node: str) -> None:
     try:
         with metadata.Metadata(connection) as handle:
-            partial_run_utils.snapshot(handle, pipeline)
+            partial_run_utils.snapshot(handle, pipeline, base_run_id=_last_run(handle, pipeline))
     except LookupError as error:
         raise ConfigError(
             f"{first_node} needs the results of the nodes before it, and the last run into this output does not have "
             "them all: run everything, or from an earlier node"
         ) from error
+
+
+def _last_run(handle: metadata.Metadata, pipeline: pipeline_pb2.Pipeline) -> str | None:
+    """The run before this one; by its number, since TFX takes the latest by a clock that may have been moved back."""
+    runs = handle.store.get_contexts_by_type(constants.PIPELINE_RUN_CONTEXT_TYPE_NAME)
+    this = pipeline.runtime_spec.pipeline_run_id.field_value.string_value
+    return max((run.id, run.name) for run in runs if run.name != this)[1] if runs else None
 
 
 def run(

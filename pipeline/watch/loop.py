@@ -86,6 +86,8 @@ class Watch:
         self._cycle, self._clock, self._settle_s, self._say = cycle, clock, settle_s, say
         self._schedule = schedule
         self._due: datetime.datetime | None = None
+        self._zero: datetime.datetime | None = None
+        self._looked_s = 0.0
         self._failures, self._not_before_s = 0, 0.0
         # What came while nobody looked is looked at first.
         self._wanted, self._files_came, self._ends = True, False, False
@@ -125,9 +127,9 @@ class Watch:
         """Waits until a cycle is due; False: it is to end."""
         # One that has passed during the cycle is still to come.
         if self._schedule and self._due is None:
-            self._due = self._schedule.after(self._clock.now())
-            self._say(f"the next cycle by the clock: {self._due:%Y-%m-%d %H:%M %Z}")
+            self._plan(self._clock.now())
         while not self._ends:
+            self._look_at_clock()
             if self._schedule and self._due and self._clock.now() >= self._due:
                 self._due, self._wanted = None, True
             left_s = self._not_before_s - self._clock.monotonic() if self._failures else 0.0
@@ -137,6 +139,21 @@ class Watch:
                 continue
             self._take(self._clock.next_event(self._longest(left_s)))
         return False
+
+    def _plan(self, after: datetime.datetime) -> None:
+        self._due = self._schedule.after(after)
+        self._say(f"the next cycle by the clock: {self._due:%Y-%m-%d %H:%M %Z}")
+
+    def _look_at_clock(self) -> None:
+        """Plans anew where the clock was moved back: what was due by a clock that was ahead may be a year away."""
+        now_s = self._clock.monotonic()
+        # What the clock showed when the time that nobody sets was zero; a machine that slept makes it later.
+        zero = self._clock.now() - datetime.timedelta(seconds=now_s)
+        if self._due and self._zero and (self._zero - zero).total_seconds() > _LONGEST_WAIT_S:
+            self._say("the clock was moved back")
+            # Since the last look: what has passed meanwhile, by the clock as it is right, is still to come.
+            self._plan(zero + datetime.timedelta(seconds=self._looked_s))
+        self._zero, self._looked_s = zero, now_s
 
     def _longest(self, left_s: float) -> float:
         """How long nothing has to be done, if nothing happens."""

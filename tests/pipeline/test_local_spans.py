@@ -1,9 +1,11 @@
 """Weeks of a source that grows, on LocalDagRunner: what is trained on, what is not, and a run that dies."""
 
+import contextlib
 import io
 import json
 import re
 import shutil
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -55,7 +57,7 @@ class Weeks:
         for name, png in pngs.items():
             (self.source / name).write_bytes(png)
 
-    def run(self) -> str | None:
+    def run(self, **part: str) -> str | None:
         """Returns why nothing was to do, if that was clear before the graph; else None."""
         found = outlook.look(self.config)
         if found.nothing_to_do:
@@ -63,7 +65,7 @@ class Weeks:
         fingerprints = {name: look.fingerprint for name, look in preflight.inspect(self.config).items()}
         console = Console(file=io.StringIO(), width=200)
         try:
-            local.run(self.config, fingerprints | {"spans": found.fingerprint}, console=console)
+            local.run(self.config, fingerprints | {"spans": found.fingerprint}, console=console, **part)
         finally:
             self.printed = console.file.getvalue()
         return None
@@ -194,3 +196,21 @@ def test_sigterm_in_a_training_ends_the_run_as_between_two_nodes_and_the_next_go
     weeks.broken_by.unlink()
     assert weeks.run() is None
     assert weeks.counted() == [(1, 1)] and weeks.store.trained() == 1
+
+
+def test_part_of_a_run_takes_over_from_the_run_before_also_if_the_clock_was_moved_back_between(weeks, sample_pngs):
+    weeks.deliver({"a.png": sample_pngs["cat"][20]})
+    weeks.run()
+    weeks.deliver({"b.png": sample_pngs["cat"][21]})
+    weeks.broken_by.touch()
+    with pytest.raises(local.NodeFailedError, match="the training died"):
+        weeks.run()
+    # As if the second run had begun a day before the first.
+    with contextlib.closing(sqlite3.connect(weeks.output / "metadata.sqlite")) as metadata, metadata:
+        [last] = metadata.execute(
+            "SELECT MAX(Context.id) FROM Context JOIN Type ON Type.id = type_id WHERE Type.name = 'pipeline_run'"
+        ).fetchone()
+        metadata.execute("UPDATE Context SET create_time_since_epoch = 1 WHERE id = ?", [last])
+    weeks.broken_by.unlink()
+    weeks.run(from_node="Count")
+    assert weeks.counted() == [(1, 1), (2, 1)] and weeks.store.trained() == 2

@@ -89,6 +89,31 @@ def test_clock_that_is_set_or_has_slept_is_noticed_within_a_minute():
     assert len(world.began) == 2 and 100 <= world.began[1] <= 160
 
 
+def test_clock_that_was_a_year_ahead_when_it_is_set_right_is_not_waited_for():
+    """From the hundredth second on it is Sunday noon, as it is; the cycle on Monday at three is not lost."""
+    world = World((2 * DAY, STOP))
+    world.set_forward_s = lambda: 0 if world.passed_s >= 100 else 365 * DAY
+    world.watch(cron="0 3 * * 1")
+    assert world.began == [0, 15 * HOUR]
+    assert "the clock was moved back" in world.said
+
+
+def test_clock_that_is_moved_back_during_a_long_cycle_is_noticed_after_it():
+    """It is Monday half past two, and the clock an hour ahead, until it is set right in a cycle of two hours."""
+    world = World((3 * DAY, STOP), lasts_s=2 * HOUR)
+    start = 14.5 * HOUR
+    world.set_forward_s = lambda: start + (HOUR if world.passed_s < HOUR else 0)
+    world.watch(cron="0 3 * * 1,2")
+    assert world.began == [0, 2 * HOUR, 24.5 * HOUR]
+
+
+def test_clock_that_is_moved_back_a_little_makes_no_cycle_twice():
+    world = World((DAY, STOP))
+    world.set_forward_s = lambda: -30 if world.passed_s >= 15 * HOUR + 1 else 0
+    world.watch(cron="0 3 * * *")
+    assert len(world.began) == 2
+
+
 def test_files_and_clock_together():
     world = World((HOUR, FILES), (16 * HOUR, STOP))
     world.watch(cron="0 3 * * *")
