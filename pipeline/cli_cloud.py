@@ -138,12 +138,6 @@ def deploy(config_path: str | None, overrides: tuple[str, ...], output: str, *, 
 
         made = vertex_deploy.deploy(config, output)
         click.echo(f"deployed {made.uri}\ndigest {made.digest}")
-        if config.vertex.experiment:
-            click.echo(
-                f"note: runs that the service starts are not entered in the experiment {config.vertex.experiment}; "
-                "what VertexPusher enters there is",
-                err=True,
-            )
 
 
 @click.command()

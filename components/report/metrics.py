@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from components.report.content import ReportContent, Row, Spans
@@ -34,6 +35,16 @@ def metrics_json(content: ReportContent) -> str:
         indent=2,
         allow_nan=False,
     )
+
+
+def spans_of(metrics: Mapping[str, Any]) -> list[int] | None:
+    """Numbers of the spans that were trained on, the oldest first; None: the source was read whole.
+
+    Args:
+        metrics: of a metrics.json.
+    """
+    spans = metrics.get("spans")
+    return None if spans is None else [span["span"] for span in spans["window"]]
 
 
 def _row(row: Row) -> dict[str, Any]:

@@ -4,6 +4,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from components.report.metrics import spans_of
+
 _MAX_LENGTH = 63
 _ILLEGAL = re.compile(r"[^a-z0-9_-]")
 
@@ -19,7 +21,7 @@ def candidate_row(metrics: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 
 def labels(metrics: Mapping[str, Any], *, commit: str, run: str) -> dict[str, str]:
-    """Legal labels: commit, run, accuracies of the pushed model, images of each source.
+    """Legal labels: commit, run, accuracies of the pushed model, images of each source, the window's spans.
 
     Args:
         metrics: the report's metrics.json.
@@ -31,11 +33,13 @@ def labels(metrics: Mapping[str, Any], *, commit: str, run: str) -> dict[str, st
     values |= {name: f"{row[name]:.3f}" for name in ("top1", "top5") if row.get(name) is not None}
     values |= {name: row[name] for name in ("n_test", "n_labels") if name in row}
     values |= {f"images_{source}": counts["kept"] for source, counts in metrics["ingest"].items()}
+    if spans := spans_of(metrics):
+        values |= {"span_first": spans[0], "span_last": spans[-1], "n_spans": len(spans)}
     return {_legal(name): _legal(str(value)) for name, value in values.items()}
 
 
 def description(metrics: Mapping[str, Any], *, commit: str, run: str, reason: str, card: str) -> str:
-    """Accuracies, images, verdict, origin and model card, each in a line.
+    """Accuracies, images, spans, verdict, origin and model card, each in a line.
 
     Args:
         metrics: the report's metrics.json.
@@ -55,6 +59,8 @@ def description(metrics: Mapping[str, Any], *, commit: str, run: str, reason: st
     lines += [
         f"{source}: {counts['kept']} images of {counts['read']} read" for source, counts in metrics["ingest"].items()
     ]
+    if spans := spans_of(metrics):
+        lines.append(f"spans: {', '.join(map(str, spans))}")
     lines += [reason, f"run: {run}", f"commit: {commit}", f"model card: {card}"]
     return "\n".join(lines)
 

@@ -18,8 +18,9 @@ _SCHEMA = {"schema_title": "system.ExperimentRun", "schema_version": "0.0.1"}
 def log_metrics(target: Target, metrics: Mapping[str, Any], *, commit: str, run: str) -> None:
     """Enters a run with its accuracies into the experiment; once, also when it is told again.
 
-    The run that the submission enters has no figures: Vertex AI takes them from `system.Metrics`, which TFX does not
-    write. The SDK's ExperimentRun is not used: it keeps its run in globals, and repeats nothing.
+    The run's own entry has no figures: Vertex AI takes them from `system.Metrics`, which TFX does not write. It is
+    made here too, since of a run that a schedule or the service began nobody else makes it. The SDK's ExperimentRun
+    is not used: it keeps its run in globals, and repeats nothing.
 
     Args:
         target: with `experiment`.
@@ -41,9 +42,18 @@ def log_metrics(target: Target, metrics: Mapping[str, Any], *, commit: str, run:
     # An attempt without an answer, or of the node, has made it.
     with contextlib.suppress(exceptions.AlreadyExists):
         client.create_context(parent=store, context=context, context_id=context_id, **CALL)
-    client.add_context_children(
-        context=experiment.resource_name, child_contexts=[f"{store}/contexts/{context_id}"], **CALL
-    )
+    children = [f"{store}/contexts/{context_id}", *_own_context(client, f"{store}/contexts/{run}")]
+    # Those that are entered already are passed over.
+    client.add_context_children(context=experiment.resource_name, child_contexts=children, **CALL)
+
+
+def _own_context(client: aiplatform_v1.MetadataServiceClient, name: str) -> list[str]:
+    """What Vertex AI keeps of the run itself, under the run's name; nothing where it keeps nothing."""
+    try:
+        client.get_context(name=name, **CALL)
+    except exceptions.NotFound:
+        return []
+    return [name]
 
 
 def _parameters(metrics: Mapping[str, Any], commit: str) -> dict[str, Any]:

@@ -12,11 +12,12 @@ import grpc
 import pytest
 from click.testing import CliRunner
 from fake_registry import Refusal
-from google.cloud import aiplatform
-from pushed_runs import register_run
+from google.cloud import aiplatform, aiplatform_v1
+from pushed_runs import METRICS, register_run
 
 from components import google_calls
 from components.google_calls import ServiceError
+from components.vertex_push import description
 from components.vertex_push.component import VertexPusher
 from components.vertex_push.registry import Change
 from pipeline import cli
@@ -60,6 +61,23 @@ def test_version_says_where_it_comes_from_and_how_good_it_is(fake, run, tmp_path
     for line in ("top-1 39.1%, top-5 88.0% on 500 test images", "1000 images of 1010 read", "run: Job 7",
                  "commit: 0123abcd-dirty", f"fingerprint: {'a' * 64}", "Good."):  # fmt: skip
         assert line in version.version_description
+
+
+@pytest.mark.parametrize(
+    ("window", "first", "last", "line"), [([7], "7", "7", "spans: 7"), ([2, 3, 5], "2", "5", "spans: 2, 3, 5")]
+)
+def test_version_says_on_which_spans_it_was_trained(window, first, last, line):
+    metrics = METRICS | {"spans": {"decision": "enough", "window": [{"span": number} for number in window]}}
+    labels = description.labels(metrics, commit="c", run="r")
+    assert [labels[name] for name in ("span_first", "span_last", "n_spans")] == [
+        str(window[0]),
+        str(window[-1]),
+        str(len(window)),
+    ]
+    assert line in description.description(metrics, commit="c", run="r", reason="", card="").splitlines()
+    whole = METRICS | {"spans": None}
+    assert "span_first" not in description.labels(whole, commit="c", run="r")
+    assert "spans" not in description.description(whole, commit="c", run="r", reason="", card="")
 
 
 def test_model_card_lies_among_the_files_of_the_version_and_stays(fake, run, tmp_path):
@@ -365,6 +383,15 @@ def test_figures_of_each_run_are_in_its_experiment_once(fake, run, pushed):
         "supervised_1_top1": 0.3, "supervised_1_top5": 0.7,
     }  # fmt: skip
     assert dict(made.metadata["_params"]) == {"commit": "0123abcd", "pushed": "false", "images_unlabeled": 1000.0}
+
+
+def test_run_that_a_schedule_or_the_service_began_is_one_of_its_experiment(fake, run):
+    contexts = f"{PLACE}/metadataStores/default/contexts"
+    fake.contexts[f"{contexts}/simclr-1"] = aiplatform_v1.Context(name=f"{contexts}/simclr-1")
+    for _ in range(2):
+        run(job="simclr-1", overrides=("vertex.experiment=nightly",))
+    entered = {child for parent, child in fake.children if parent == f"{contexts}/nightly"}
+    assert entered == {f"{contexts}/simclr-1", f"{contexts}/nightly-simclr-1-metrics"}
 
 
 def test_figures_can_be_read_by_the_sdk(fake, run):
