@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipeline import cli_cloud, cli_options, cli_watch, reference
+from pipeline import cli_cloud, cli_models, cli_options, cli_schedules, cli_watch, reference
 from pipeline.config import PipelineConfig
 from trainer.config import ConfigError
 
@@ -37,7 +37,7 @@ def _interpreters(_context: click.Context, _parameter: click.Parameter, given: t
 
 
 @click.group(
-    commands=[*cli_cloud.COMMANDS, cli_watch.watch],
+    commands=[*cli_cloud.COMMANDS, *cli_schedules.COMMANDS, *cli_models.COMMANDS, cli_watch.watch],
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 def main() -> None:

@@ -18,6 +18,9 @@ RUNNERS = "pipeline.runners"
 ENTRY_POINTS = {
     "pipeline.cli",
     "pipeline.cli_cloud",
+    "pipeline.cli_models",
+    "pipeline.cli_schedules",
+    "pipeline.cli_session",
     "pipeline.__main__",
 }  # they choose a runner, so they stand above them
 ORCHESTRATION = ("tfx", "apache_beam", "kfp", "tensorflow_transform", "tfx_bsl", "ml_metadata", "tensorflow_metadata")
