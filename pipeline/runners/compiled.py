@@ -17,8 +17,8 @@ from pipeline.history.journal import Journal
 from pipeline.runners import results
 from pipeline.runners.kubeflow import RUN_RECORD, compile_pipeline
 from pipeline.runners.rehearsal.buckets import local_buckets
-from pipeline.runners.rehearsal.execution import Result, State
 from pipeline.runners.rehearsal.images import Image, Images
+from pipeline.runners.rehearsal.result import Result, State
 from pipeline.runners.rehearsal.run import BUCKETS, TaskFailedError, rehearse
 from pipeline.runners.rehearsal.scheduling import Observer
 from pipeline.runners.rehearsal.specification import RefusedError, Task

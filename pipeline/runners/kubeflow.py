@@ -196,7 +196,13 @@ def _compile(
         )
     )
     runner.set_exit_handler(
-        RunSummary(final_status=FinalStatusStr(), destination=f"{root}/summaries", configuration=dump(config))
+        RunSummary(
+            final_status=FinalStatusStr(),
+            destination=f"{root}/summaries",
+            runs=root,
+            region=config.vertex.region,
+            configuration=dump(config),
+        )
     )
     job = runner.run(pipeline, write_out=False)
     for name, task in tasks(job["pipelineSpec"]):

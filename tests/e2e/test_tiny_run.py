@@ -119,9 +119,27 @@ def test_rehearsal_tells_of_each_node_and_of_what_it_leaves(rehearsed):
     assert f"report: {rehearsed.output / 'report.html'}" in rehearsed.out
 
 
-def test_exit_handler_says_that_the_run_succeeded(rehearsed):
-    [summary] = (rehearsed.output / "buckets").glob("*/*/summaries/*.json")
-    assert json.loads(summary.read_text())["succeeded"] is True
+def test_exit_handler_says_that_the_run_succeeded_and_what_came_of_it(rehearsed):
+    [file] = (rehearsed.output / "buckets").glob("*/*/summaries/*.json")
+    summary = json.loads(file.read_text())
+    assert (summary["succeeded"], summary["failed"], summary["unread"]) == (True, [], [])
+    assert {node["name"] for node in summary["nodes"]} == {
+        node["name"] for node in rehearsed.metrics["nodes"]
+    } - _NODES_OF_THE_CLOUD
+    accuracies = [(row["arm"], row["label_fraction"], row["top1"]) for row in summary["results"]["accuracies"]]
+    assert accuracies == [(row["arm"], row["label_fraction"], row["top1"]) for row in rehearsed.metrics["rows"]]
+    assert summary["links"]["pushed"] == rehearsed.metrics["pushed"]
+    assert summary["seconds"] > max(node["seconds"] or 0 for node in summary["nodes"])
+
+
+def test_pretraining_of_the_rehearsal_ran_in_a_custom_job_by_its_worker_pools_command(rehearsed):
+    log = (rehearsed.output / "logs" / "Pretrain.log").read_text()
+    [told] = re.findall("^CustomJob here: (.*)$", log, flags=re.MULTILINE)
+    [pool] = json.loads(told)["jobSpec"]["workerPoolSpecs"]
+    assert pool["machineSpec"] == {"machineType": "n1-highmem-8"}
+    container = pool["containerSpec"]
+    assert container["command"][:3] == ["python", "-m", "tfx.scripts.run_executor"]
+    assert "tfx.components.trainer.executor.GenericExecutor" in container["command"] + container.get("args", [])
 
 
 def test_pipeline_that_would_not_run_is_refused_before_anything_starts(cli, tmp_path):

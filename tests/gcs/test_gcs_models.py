@@ -108,3 +108,5 @@ def test_version_on_the_store_is_the_model_and_its_fingerprint(ran, object_store
 def test_summary_of_a_run_is_on_the_store(ran, object_store):
     summary = json.loads(object_store.read(_BUCKET, "summaries/simclr-1.json"))
     assert (summary["succeeded"], summary["configuration"]) == (True, "seed: 1\n")
+    assert [row["top1"] for row in summary["results"]["accuracies"]] == [0.5]
+    assert (summary["unread"], summary["links"]["report"].partition("://")[0]) == ([], "gs")

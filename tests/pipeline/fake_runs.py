@@ -9,7 +9,7 @@ from typing import Any
 
 from fake_vertex import FakeVertex, Job, as_json, end, node
 
-from pipeline.runners.rehearsal.execution import Result
+from pipeline.runners.rehearsal.result import Result
 from pipeline.runners.rehearsal.run import TaskFailedError, rehearse
 from pipeline.runners.rehearsal.scheduling import Observer
 from pipeline.runners.rehearsal.specification import RefusedError, Task

@@ -174,6 +174,9 @@ def test_exit_handler_runs_after_everything_and_gets_the_final_status(compiled):
     assert handler["triggerPolicy"] == {"strategy": "ALL_UPSTREAM_TASKS_COMPLETED"}
     assert handler["inputs"]["parameters"]["final_status"] == {"taskFinalStatus": {"producerTask": "tfx-dag"}}
     assert job.parameter("RunSummary", "destination") == "gs://my-bucket/runs/summaries"
+    assert (job.parameter("RunSummary", "runs"), job.parameter("RunSummary", "region")) == (
+        "gs://my-bucket/runs", "us-central1",
+    )  # fmt: skip
     assert "gs://my-bucket/l" in job.parameter("RunSummary", "configuration")
 
 

@@ -13,8 +13,8 @@ from tfx.types import standard_artifacts
 
 from components.span_ingest.store import SpanStore
 from pipeline.config import load_config
-from pipeline.runners.rehearsal.execution import Result
 from pipeline.runners.rehearsal.images import Image, Images
+from pipeline.runners.rehearsal.result import Result
 from pipeline.runners.rehearsal.run import rehearse
 from pipeline.runners.results import decision_in_words
 

@@ -1,7 +1,7 @@
 """One task from its inputs to its outputs: the container's commands as processes, retries, the cache."""
 
 import contextlib
-import enum
+import datetime
 import json
 import os
 import shutil
@@ -12,58 +12,21 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from google.protobuf import json_format
 
-from pipeline.runners.rehearsal import exchange, job_service, placeholders
+from pipeline.runners.rehearsal import account, exchange, job_service, placeholders
 from pipeline.runners.rehearsal.cache import Cache, fingerprint
 from pipeline.runners.rehearsal.conditions import Condition
 from pipeline.runners.rehearsal.exchange import Made
 from pipeline.runners.rehearsal.images import Image, Images, is_vertex_trainer
+from pipeline.runners.rehearsal.result import Result, State
 from pipeline.runners.rehearsal.specification import FinalStatus, FromTask, Job, Task, constant_value
 
 _LAST_LINES = 12
 _IMPORTED_NAME_LENGTH = 32
-
-
-class State(enum.Enum):
-    """How a task ended, by Vertex AI's names where it has one."""
-
-    SUCCEEDED = "SUCCEEDED"
-    CACHED = "SKIPPED"
-    NOT_TRIGGERED = "NOT_TRIGGERED"
-    FAILED = "FAILED"
-    NOT_STARTED = "CANCELLED"
-
-
-_GOOD = (State.SUCCEEDED, State.CACHED)
-
-
-@dataclass(frozen=True)
-class Result:
-    """How a task went.
-
-    Attributes:
-        state: how it ended.
-        made: its outputs.
-        seconds: from its start to its end, waits between retries included.
-        message: why it failed, with the last lines that it wrote.
-        left: folder of a failed execution, with what it had written by then.
-    """
-
-    state: State
-    made: Made = field(default_factory=Made)
-    seconds: float = 0.0
-    message: str = ""
-    left: Path | None = None
-
-    @property
-    def good(self) -> bool:
-        """Whether it has outputs."""
-        return self.state in _GOOD
 
 
 class TaskError(RuntimeError):
@@ -95,6 +58,7 @@ class Execution:
         self._logs, self._cache = folder / "logs", Cache(folder / "cache")
         self._logs.mkdir(parents=True, exist_ok=True)
         self._run = f"{time.strftime('%Y%m%d%H%M%S')}-{uuid.uuid4().hex[:8]}"
+        self._resource_name = account.RESOURCE_NAME.format(self._run)
         self._processes: set[subprocess.Popen[bytes]] = set()
         self._directories: dict[str, Path] = {}
         self._lock, self._stopped = threading.Lock(), threading.Event()
@@ -106,13 +70,14 @@ class Execution:
 
     def run(self, task: Task, results: Mapping[str, Result]) -> Result:
         """Executes a task whose predecessors have ended; what fails is told by the result."""
-        started = time.monotonic()
+        began, started = datetime.datetime.now(datetime.timezone.utc), time.monotonic()
         try:
             state, made = self._run_task(task, results)
-            return Result(state, made, time.monotonic() - started)
+            message = ""
         except (TaskError, ValueError, OSError) as error:
-            seconds, left = time.monotonic() - started, self._directories.get(task.name)
-            return Result(State.FAILED, seconds=seconds, message=str(error), left=left)
+            state, made, message = State.FAILED, Made(), str(error)
+        left = self._directories.get(task.name) if state is State.FAILED else None
+        return Result(state, made, time.monotonic() - started, message, began, left)
 
     def stop(self) -> None:
         """Ends all processes, with those that they have started; none is started any more."""
@@ -126,7 +91,7 @@ class Execution:
         artifacts = {name: results[source.task].made.artifacts[source.key] for name, source in task.artifacts.items()}
         if task.condition and not Condition(task.condition).holds({name: [one] for name, one in artifacts.items()}):
             return State.NOT_TRIGGERED, Made()
-        parameters = {name: self._value(value, results) for name, value in task.parameters.items()}
+        parameters = {name: self._value(task, value, results) for name, value in task.parameters.items()}
         if task.executor.HasField("importer"):
             return State.SUCCEEDED, _import(task, parameters)
         self.log(task.name).write_bytes(b"")
@@ -142,20 +107,16 @@ class Execution:
                 self._write(task, f"{error}\ntry {failures + 1} of {task.retry.times + 1} follows in {wait_s:g} s\n")
                 self._sleep(wait_s)
 
-    def _value(self, value: Any, results: Mapping[str, Result]) -> Any:
+    def _value(self, task: Task, value: Any, results: Mapping[str, Result]) -> Any:
         if isinstance(value, FromTask):
             return results[value.task].made.parameters[value.key]
         if isinstance(value, FinalStatus):
-            failed = [name for name in value.tasks if results[name].state is State.FAILED]
-            status: dict[str, Any] = {
-                "state": "FAILED" if failed else "SUCCEEDED",
-                "pipelineJobName": self._job.name,
-                "pipelineJobResourceName": f"projects/0/locations/rehearsal/pipelineJobs/{self._run}",
-                "pipelineTaskName": value.dag,
-            }
-            if failed:
-                status["error"] = {"code": 9, "message": f"The DAG failed because some tasks failed: {failed}."}
-            return json.dumps(status)
+            told = {name: results[name] for name in value.tasks}
+            account.write_job(Path(self._job.root, self._run), self._resource_name, told)
+            return json.dumps(account.final_status(self._job.name, self._resource_name, value.dag, told))
+        if isinstance(value, str):
+            about = {"job_name": self._run, "job_resource_name": self._resource_name, "task_name": task.name}
+            return placeholders.fill_value(value, {**about, "root": self._job.root})
         return value
 
     def _attempt(

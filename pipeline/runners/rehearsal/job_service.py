@@ -25,9 +25,11 @@ class LocalJobService:
         """Starts the containers of all worker pools and waits for them."""
         from google.cloud.aiplatform_v1.types.custom_job import CustomJob
         from google.cloud.aiplatform_v1.types.job_state import JobState
+        from google.protobuf import json_format
         from google.rpc import code_pb2, status_pb2
 
         job = CustomJob(custom_job)  # refuses a field that CustomJob doesn't have
+        sys.stdout.write(f"CustomJob here: {json.dumps(json_format.MessageToDict(CustomJob.pb(job)))}\n")
         codes = _wait(self._start(job.job_spec.worker_pool_specs))
         failed = any(codes)
         job.name = f"{parent}/customJobs/{len(self._jobs) + 1}"

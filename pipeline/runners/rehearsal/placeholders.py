@@ -1,4 +1,4 @@
-"""`{{$…}}` in a container's command line: what of the ExecutorInput stands there."""
+"""`{{$…}}`: in a command line a part of the ExecutorInput, in the value of a parameter what is known of the run."""
 
 import json
 import re
@@ -8,6 +8,13 @@ from typing import Any
 from kfp.pipeline_spec import pipeline_spec_pb2 as schema
 
 _PLACEHOLDER = re.compile(r"\{\{\$(.*?)\}\}")
+# What Vertex AI fills into the value of a parameter, by the names that `fill_value` takes.
+_OF_THE_RUN = {
+    "pipeline_job_name": "job_name",
+    "pipeline_job_resource_name": "job_resource_name",
+    "pipeline_task_name": "task_name",
+    "pipeline_root": "root",
+}
 _PATH = re.compile(r"\.(inputs|outputs)\.(?:(artifacts)\['([^']+)'\]\.uri|(parameters)\['([^']+)'\](\.output_file)?)")
 
 
@@ -53,3 +60,25 @@ def fill(text: str, executor_input: Mapping[str, Any]) -> str:
         return given if isinstance(given, str) else json.dumps(given)
 
     return _PLACEHOLDER.sub(value, text)
+
+
+def check_value(text: str) -> None:
+    """Refuses the value of a parameter that would reach its container with a placeholder in it.
+
+    Raises:
+        ValueError: it has one that is not filled in here.
+    """
+    for path in _PLACEHOLDER.findall(text):
+        if path.removeprefix(".") not in _OF_THE_RUN:
+            known = ", ".join(f"{{{{$.{name}}}}}" for name in _OF_THE_RUN)
+            raise ValueError(f"the placeholder {{{{${path}}}}} in a value cannot be filled in; there are {known}")
+
+
+def fill_value(text: str, run: Mapping[str, str]) -> str:
+    """Puts what is known of a run into the value of a parameter that `check_value` has passed.
+
+    Args:
+        text: the value.
+        run: `job_name`, `job_resource_name`, `task_name`, `root`.
+    """
+    return _PLACEHOLDER.sub(lambda match: run[_OF_THE_RUN[match[1].removeprefix(".")]], text)

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.runners.rehearsal.buckets import local_buckets
-from pipeline.runners.rehearsal.execution import Execution, Result, State
+from pipeline.runners.rehearsal.execution import Execution
 from pipeline.runners.rehearsal.images import Images, check_images
+from pipeline.runners.rehearsal.result import Result, State
 from pipeline.runners.rehearsal.scheduling import FailurePolicy, Observer, run_tasks
 from pipeline.runners.rehearsal.specification import read_job
 from pipeline.runners.rehearsal.validation import check_machines, validate

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Literal, TypeAlias
 
-from pipeline.runners.rehearsal.execution import Result, State
+from pipeline.runners.rehearsal.result import Result, State
 from pipeline.runners.rehearsal.specification import Task
 
 FailurePolicy: TypeAlias = Literal["slow", "fast"]

@@ -89,6 +89,11 @@ def _check_parameters(task: Task, tasks: Mapping[str, Task]) -> None:
             fits, shown = _fits(value, expected), f"the value is {value!r:.80}"
         if not fits:
             raise RefusedError(task.name, f"parameter {key!r} is a {_type_name(expected)}, and {shown}")
+        if isinstance(value, str):
+            try:
+                placeholders.check_value(value)
+            except ValueError as error:
+                raise RefusedError(task.name, f"parameter {key!r}: {error}") from error
         unfit = _BUILD_TIME_OBJECT.search(value) if isinstance(value, str) else None
         if unfit:
             raise RefusedError(

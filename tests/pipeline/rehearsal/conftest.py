@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.runners.rehearsal.execution import Result
+from pipeline.runners.rehearsal.result import Result
 from pipeline.runners.rehearsal.run import Outcome, rehearse
 from pipeline.runners.rehearsal.scheduling import Observer
 from pipeline.runners.rehearsal.specification import Task

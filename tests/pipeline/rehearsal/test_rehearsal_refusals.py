@@ -115,6 +115,11 @@ _SPOILT = {
         "Second",
         "read the value of an artifact inside the container",
     ),
+    "placeholder in a value": (
+        _constant("text", "{{$.pipeline_job_create_time_utc}}"),
+        "First",
+        "parameter 'text': the placeholder .*create_time_utc.* in a value cannot be filled in",
+    ),
     "placeholder of no input": (
         lambda job: job.executors["First"]["container"]["args"].append("{{$.inputs.parameters['rate']}}"),
         "First",

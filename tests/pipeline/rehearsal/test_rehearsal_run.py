@@ -50,6 +50,18 @@ def test_numbers_arrive_as_floats_and_defaults_are_filled_in(job, rehearsal):
     assert rehearsal.log("First").strip() == '{"steps": 7.0, "number": 3.0}'
 
 
+def test_names_of_the_run_are_filled_into_values_as_vertex_ai_does(job, rehearsal):
+    run = (
+        "{{$.pipeline_job_name}} of {{$.pipeline_job_resource_name}}, {{$.pipeline_task_name}} in {{$.pipeline_root}}"
+    )
+    job.container("First", "print(values['run']); print(output_uri('model').parts[-3])", outputs=("model",),
+                  parameters={"run": run})  # fmt: skip
+    rehearsal(job)
+    said, run_id = rehearsal.log("First").splitlines()
+    resource = f"projects/0/locations/rehearsal/pipelineJobs/{run_id}"
+    assert said == f"{run_id} of {resource}, First in {rehearsal.folder}/buckets/bucket/root"
+
+
 def test_parameter_that_a_task_writes_reaches_the_next(job, rehearsal):
     job.container("First", "say(parameterValues={'accuracy': 0.5})")
     job.components["First"]["outputDefinitions"]["parameters"]["accuracy"] = {"parameterType": "NUMBER_DOUBLE"}
@@ -254,6 +266,10 @@ def test_exit_handler_runs_always_and_is_told_how_it_went(code, job, rehearsal):
         rehearsal(job)
     status = json.loads(rehearsal.log("Summary"))
     assert status["state"] == ("FAILED" if code else "SUCCEEDED")
+    run = status["pipelineJobResourceName"].rpartition("/")[2]
+    left = json.loads((rehearsal.folder / "buckets" / "bucket" / "root" / run / "job.json").read_text())
+    states = {detail["taskName"]: detail["state"] for detail in left["jobDetail"]["taskDetails"]}
+    assert states == ({"Inner": "FAILED", "After": "CANCELLED"} if code else dict.fromkeys(inner, "SUCCEEDED"))
     assert ("error" in status) is bool(code)
     assert list(rehearsal.states.items())[-1] == ("Summary", "SUCCEEDED")
 

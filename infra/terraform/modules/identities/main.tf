@@ -14,7 +14,7 @@ locals {
     pipeline_vertex = {
       account = "pipeline"
       role    = "roles/aiplatform.user"
-      reason  = "Pretrain's node starts a CustomJob and waits for it; Push registers and deploys models"
+      reason  = "Pretrain's node starts a CustomJob and waits for it; VertexPusher registers and deploys models; RunSummary asks how the nodes went"
     }
     pipeline_dataflow = {
       account = "pipeline"
