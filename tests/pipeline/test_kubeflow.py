@@ -69,12 +69,22 @@ def refused(tmp_path, *overrides: str, **arguments) -> str:
     return str(error.value)
 
 
-def test_compiled_example_is_the_golden_file_to_the_byte(tmp_path):
-    text = golden_job.compiled_example(tmp_path).job.read_text()
-    assert golden_job.normalised(text) == golden_job.GOLDEN.read_text(), "look at the change, then `make golden`"
-    versions = list(golden_job.code_versions(json.loads(text)))
-    assert len(versions) > 10
-    assert all(re.fullmatch("[0-9a-f]{16}", version) for version in versions)
+@pytest.fixture(scope="module")
+def example(tmp_path_factory):
+    return golden_job.compiled_example(tmp_path_factory.mktemp("example"))
+
+
+@pytest.mark.parametrize(("form", "golden"), [("job", golden_job.GOLDEN), ("yaml", golden_job.GOLDEN_YAML)])
+def test_compiled_example_is_the_golden_file_to_the_byte(example, form, golden):
+    text = getattr(example, form).read_text()
+    assert golden_job.normalised(text) == golden.read_text(), "look at the change, then `make golden`"
+
+
+def test_golden_files_leave_out_the_hash_of_each_nodes_code_and_nothing_else(example):
+    for spec in (json.loads(example.job.read_text())["pipelineSpec"], yaml.safe_load(example.yaml.read_text())):
+        versions = list(golden_job.code_versions(spec))
+        assert len(versions) > 10
+        assert all(re.fullmatch("[0-9a-f]{16}", version) for version in versions)
 
 
 def test_every_node_is_there_with_command_image_and_keras(compiled):
