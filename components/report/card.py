@@ -5,7 +5,7 @@ from importlib import resources
 from jinja2 import Environment, StrictUndefined
 from markdown_it import MarkdownIt
 
-from components.report import sentences, tables
+from components.report import analysis, sentences, tables
 from components.report.content import ReportContent, percent
 
 _PACKAGE = "components.report"
@@ -60,11 +60,14 @@ def html_card(card: str) -> str:
 
 
 def _values(report: ReportContent) -> dict[str, object]:
+    evaluated = report.evaluated_classes or ()
     return {
         "report": report,
         "headline": sentences.headline(report.rows),
         "accuracy_table": tables.accuracy_table(report.rows),
-        "classes": report.evaluated_classes or (),
+        "classes": tables.most_frequent(evaluated, analysis.MAX_CLASSES),
+        "n_classes": len(evaluated),
+        "max_classes": analysis.MAX_CLASSES,
     }
 
 

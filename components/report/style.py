@@ -1,5 +1,6 @@
 """The look that all charts share: colours by arm and class, axes, and text that is never markup."""
 
+import hashlib
 import html
 
 import plotly.graph_objects as go
@@ -30,10 +31,16 @@ DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 # Legible on white and on near-black alike.
 GRID = "rgba(128,136,148,0.22)"
 AXIS = "rgba(128,136,148,0.7)"
+_LONGEST_NAME = 60
 
 
 def plain(text: str) -> str:
-    """Keeps plotly from reading tags, entities or TeX in a text: it then shows what it says."""
+    """Keeps plotly from reading tags, entities or TeX in a text: it then shows what it says.
+
+    A name that leaves no room for a chart is cut, and told from others that begin alike by a hash.
+    """
+    if len(text) > _LONGEST_NAME:
+        text = f"{text[: _LONGEST_NAME - 8]}… {hashlib.sha256(text.encode()).hexdigest()[:6]}"
     return html.escape(text, quote=False).replace("$", "&#36;")
 
 

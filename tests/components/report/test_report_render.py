@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from report_artifacts import CLASSES, write_sources, write_spans
 
-from components.report import graph, sentences
-from components.report.content import Node
+from components.report import graph, sentences, style
+from components.report.card import html_card, markdown_card
+from components.report.content import ClassAccuracy, Node
 from components.report.loading import load_content
 from components.report.metrics import metrics_json
 from components.report.render import render
@@ -144,6 +145,25 @@ def test_thousand_classes_are_cut_and_said_so(tmp_path):
     text = _Page(page).text
     assert "The 30 most frequent classes; the other 970 are taken together." in text
     assert "The 30 classes with the most labels are shown." in text
+
+
+def test_ten_thousand_classes_make_page_and_card_no_longer_than_thirty(tmp_path):
+    classes = tuple(f"class {index:05}" for index in range(10_000))
+    content = load_content(write_sources(tmp_path, classes=classes, n_test=1000))
+    page = render(content)
+    assert len(page) < 7_000_000  # of which the library of the charts is five
+    assert "the other 9,970 are taken together" in page and "The 30 classes with the most labels are shown." in page
+    evaluated = tuple(ClassAccuracy(name=name, accuracy=0.5, n=1) for name in classes)
+    card = markdown_card(dataclasses.replace(content, evaluated_classes=evaluated))
+    assert card.count("class 0") == 60 and len(html_card(card)) < 30_000
+    assert "and 9970 more, which `assets.extra/classes.json`" in card
+    assert "The 30 classes with the most test images, of 10000." in card
+
+
+def test_name_of_four_thousand_letters_leaves_room_for_its_chart_and_stays_apart_from_others():
+    names = {style.plain("n" * 4000 + end) for end in ("1", "2", "<b>")}
+    assert len(names) == 3 and max(map(len, names)) <= 60
+    assert style.plain("a\n\U0001f408 =1+1 <b>") == "a\n\U0001f408 =1+1 &lt;b&gt;"
 
 
 def test_tiny_test_set_renders(tmp_path):
