@@ -19,6 +19,7 @@ from tfx.orchestration.portable import launcher, partial_run_utils, runtime_para
 from tfx.proto.orchestration import pipeline_pb2
 
 from components.drift.findings import DriftedError
+from components.training.preemption import PreemptedError
 from pipeline.config import PipelineConfig
 from pipeline.history.journal import Journal
 from pipeline.pipeline import Locations, create_pipeline
@@ -35,7 +36,6 @@ from pipeline.runners.results import (
 )
 from pipeline.runners.run_folder import check_metadata, only_run_into
 from trainer.config import ConfigError
-from trainer.loop import PreemptedError
 
 _REPORT_NODE, _SPAN_NODE = "Report", "SpanIngest"
 _METADATA = "metadata.sqlite"
