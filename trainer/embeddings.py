@@ -28,7 +28,7 @@ def write_parquet(encoder: tf_keras.Model, files: ExampleFiles, path: str, *, si
     Args:
         encoder: images [B, S, S, 3] in [0, 1] → h [B, D]; runs in inference mode.
         files: the images.
-        path: of the Parquet file, which appears when it is whole.
+        path: of the Parquet file, which appears when it is whole; its folder is made.
         size_px: S.
 
     Returns:
@@ -42,6 +42,7 @@ def write_parquet(encoder: tf_keras.Model, files: ExampleFiles, path: str, *, si
         ]
     )
     partial, rows = f"{path}.partial", 0
+    tf.io.gfile.makedirs(os.path.dirname(path) or ".")  # before the work: what cannot be made is said at once
     with tempfile.TemporaryDirectory() as folder:
         local = os.path.join(folder, "embeddings.parquet")
         with pq.ParquetWriter(local, schema) as writer:

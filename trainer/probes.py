@@ -17,6 +17,7 @@ from trainer.config import ProbeConfig
 
 _SOLVER_ITERATIONS = 500
 _TOP_K = 5
+_FEWEST_CLASSES = 2
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,12 @@ def linear_probabilities(
 
     Returns:
         [n, C] float64 class probabilities of the test images, and the settings that were chosen.
+
+    Raises:
+        ValueError: the labelled images are of one class.
     """
+    if len(np.unique(train.label)) < _FEWEST_CLASSES:
+        raise ValueError(f"all {len(train.label)} labelled images are of one class: a probe needs {_FEWEST_CLASSES}")
     if config.method == "ridge":
         return _ridge(config, train, test, n_classes=n_classes)
     classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=_SOLVER_ITERATIONS))

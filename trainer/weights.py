@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import os
 import tempfile
 import zipfile
 import zlib
@@ -45,7 +46,7 @@ def save(models: Mapping[str, tf_keras.Model], path: str) -> None:
 
     Args:
         models: as of `named`.
-        path: ends in `.safetensors` or `.npz`.
+        path: ends in `.safetensors` or `.npz`; its folder is made.
 
     Raises:
         ValueError: another ending.
@@ -55,6 +56,7 @@ def save(models: Mapping[str, tf_keras.Model], path: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         local = str(Path(folder) / f"weights{_suffix(path)}")
         write(tensors, local)
+        tf.io.gfile.makedirs(os.path.dirname(path) or ".")
         tf.io.gfile.copy(local, path, overwrite=True)
 
 

@@ -49,6 +49,13 @@ def test_linear_probabilities_separable_classes_are_all_right():
     assert settings == {"C": 1.0, "folds": 4.0}  # nothing to be cautious about: the least regularisation
 
 
+@pytest.mark.parametrize("method", ["logistic", "ridge"])
+def test_linear_probabilities_of_one_class_are_refused(method):
+    train = embedded([1] * 8, seed=1)
+    with pytest.raises(ValueError, match="all 8 labelled images are of one class: a probe needs 2"):
+        probes.linear_probabilities(ProbeConfig(method=method), train, train, n_classes=2, seed=0)
+
+
 def test_linear_probabilities_noise_is_regularized():
     train, test = embedded([0, 1] * 15, noise=50.0, seed=1), embedded([0, 1] * 15, noise=50.0, seed=2)
     _, settings = probes.linear_probabilities(ProbeConfig(), train, test, n_classes=2, seed=0)

@@ -238,7 +238,7 @@ def test_export_of_an_encoder_serves_what_embed_writes(folders, pretrained, tmp_
 
 
 def test_export_of_a_pretrainings_weights_holds_its_head_too(pretrained, tmp_path):
-    path = str(tmp_path / "weights.safetensors")
+    path = str(tmp_path / "a" / "new folder" / "weights.safetensors")
     run("export", "--model", pretrained, "--output", path, settings=[])
     encoder, head = export.load_encoder(pretrained)[0], export.load_head(pretrained)[0]
     with safetensors.safe_open(path, "numpy") as file:
@@ -266,8 +266,9 @@ def test_export_of_a_folder_without_a_model_is_refused(folders, tmp_path):
 
 
 def test_embed_writes_every_image_with_its_label(folders, pretrained, tmp_path):
-    run("embed", "--model", pretrained, "--images", f"{folders}/test", "--output", str(tmp_path / "h.parquet"))
-    table = pq.read_table(tmp_path / "h.parquet").to_pydict()
+    path = str(tmp_path / "a" / "new folder" / "h.parquet")
+    run("embed", "--model", pretrained, "--images", f"{folders}/test", "--output", path)
+    table = pq.read_table(path).to_pydict()
     assert sorted(table["key"]) == sorted(f"{('cat', 'dog')[i % 2]}/{i}.png" for i in range(16))
     assert [("cat", "dog")[label] for label in table["label_index"]] == [key[:3] for key in table["key"]]
     assert np.array(table["embedding"]).shape == (16, 4) and np.std(table["embedding"], axis=0).max() > 0
