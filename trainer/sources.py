@@ -1,7 +1,7 @@
 """Sets of images on disk, and how their examples are reached: TFRecords here, image files in `folders`.
 
 A set whose pixels take a gibibyte or less is decoded once and held in memory; of a larger one, the batches that are
-on their way.
+on their way, and of a stream as many encoded examples as take no more than that, from which the next ones are drawn.
 """
 
 import abc
@@ -16,7 +16,7 @@ import tensorflow as tf
 from trainer import images, prng
 
 _MEMORY_BYTES = 2**30
-_SHUFFLE_BUFFER = 50_000  # encoded examples of a set that is read as a stream
+_SHUFFLE_BUFFER = 50_000  # encoded examples of a set that is read as a stream, if so many fit into _MEMORY_BYTES
 _FILES_AT_ONCE = 16  # of a stream, so that neighbours in a file are far apart in the buffer
 UNLABELED = -1
 _DIGEST_BUCKETS = 2**62
@@ -119,10 +119,12 @@ class RecordFiles(ExampleFiles):
     Attributes:
         paths: of the files, gzipped if they end in `.gz`.
         digest: of all keys, labels and images in their order.
+        encoded_bytes: of all records.
     """
 
     paths: tuple[str, ...]
     digest: int
+    encoded_bytes: int
 
     @property
     def identity(self) -> str:
@@ -132,7 +134,8 @@ class RecordFiles(ExampleFiles):
         return _records(list(self.paths))
 
     def shuffled(self, order_key: tf.Tensor) -> tf.data.Dataset:
-        buffer_size = min(self.count, _SHUFFLE_BUFFER)
+        fitting = _MEMORY_BYTES * self.count // self.encoded_bytes
+        buffer_size = max(min(self.count, _SHUFFLE_BUFFER, fitting), 1)
         return self._interleaved(order_key).shuffle(buffer_size, seed=tf.bitcast(order_key, tf.int64))
 
     def sample(self, count: int, order_key: tf.Tensor) -> tf.data.Dataset:
@@ -207,15 +210,16 @@ def open_examples(patterns: Sequence[str]) -> RecordFiles:
         raise ValueError(f"no examples at {list(patterns)}: the step before wrote none there")
 
     def measure(state: tuple[tf.Tensor, ...], record: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        (count, canvas, digest), example = state, _parse(record)
+        (count, canvas, digest, encoded_bytes), example = state, _parse(record)
         numbers = [tf.strings.as_string(number) for number in (digest, example["label_index"])]
         content = tf.strings.join([*numbers, example["key"], example["image"]], separator=" ")
         digest = tf.strings.to_hash_bucket_fast(content, _DIGEST_BUCKETS)
-        return count + 1, tf.maximum(canvas, images.png_size(example["image"])), digest
+        encoded_bytes += tf.cast(tf.strings.length(record), tf.int64)
+        return count + 1, tf.maximum(canvas, images.png_size(example["image"])), digest, encoded_bytes
 
-    start = tf.constant(0), tf.zeros([2], tf.int32), tf.constant(0, tf.int64)
+    start = tf.constant(0), tf.zeros([2], tf.int32), tf.constant(0, tf.int64), tf.constant(0, tf.int64)
     try:
-        count, canvas, digest = _records(paths).reduce(start, measure)
+        count, canvas, digest, encoded_bytes = _records(paths).reduce(start, measure)
     except tf.errors.DataLossError as error:
         raise ValueError(
             f"{_first_damaged(paths)} is cut short, damaged or no TFRecord file: make it anew, or leave it out"
@@ -226,6 +230,7 @@ def open_examples(patterns: Sequence[str]) -> RecordFiles:
     return RecordFiles(
         paths=tuple(paths),
         digest=int(digest),
+        encoded_bytes=int(encoded_bytes),
         count=int(count),
         short_side_px=int(tf.reduce_min(first)),
         canvas_px=tuple(int(side) for side in canvas),

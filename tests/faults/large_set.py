@@ -1,29 +1,17 @@
-"""More images than memory, in a process that may not have more: argv is what to do, a folder, and megabytes.
-
-The limit is RLIMIT_DATA, which takes no privilege: what the process may hold beyond what its imports have taken. A
-control group's limit would count the page cache as well, which gives way by itself.
-"""
+"""Ingestion of more images than memory, in a process that may not have more: argv is a folder, and megabytes."""
 
 import json
-import resource
 import sys
 from pathlib import Path
 
 import apache_beam as beam
+import memory_limit
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from components.image_example_gen import ingest, sources
 from components.image_example_gen.examples import Example, read_records
 
 _SPLIT = "train"
-
-
-def limit_memory(megabytes: int) -> None:
-    """Lets this process hold so much more than it does now, threads and all."""
-    with open("/proc/self/status") as status:
-        [held_kb] = [int(line.split()[1]) for line in status if line.startswith("VmData:")]
-    most = (held_kb << 10) + (megabytes << 20)
-    resource.setrlimit(resource.RLIMIT_DATA, (most, most))
 
 
 def ingest_all(folder: Path, *, shard_bytes: int) -> dict[str, int]:
@@ -61,7 +49,7 @@ def main(folder: str, shard_megabytes: str, limit_megabytes: str) -> None:
     # Beam is imported lazily in parts: run once on nothing much before the limit counts.
     with beam.Pipeline(runner=FnApiRunner()) as pipeline:
         _ = pipeline | beam.Create([("a", 1)]) | beam.GroupByKey() | beam.Map(str)
-    limit_memory(int(limit_megabytes))
+    memory_limit.limit_memory(int(limit_megabytes))
     told = ingest_all(Path(folder), shard_bytes=int(shard_megabytes) << 20)
     sys.stdout.write(json.dumps({**told, "stored": count(Path(folder))}) + "\n")
 

@@ -1,6 +1,8 @@
 """Sets of images that are larger than the memory they may take."""
 
 import json
+import resource
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,14 +11,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from components.image_example_gen import examples
+
 _ROOT = Path(__file__).resolve().parents[2]
+_STACK_BYTES = 2**21
 _SIDE_PX = 1000  # 3 MB, since noise does not compress
 
 
-def _write_images(folder: Path, megabytes: int) -> int:
+def _write_images(folder: Path, megabytes: int, *, side_px: int = _SIDE_PX) -> int:
     """Distinct images of noise with so many bytes in all; returns how many there are."""
     folder.mkdir()
-    noise = np.random.default_rng(1).integers(0, 256, (_SIDE_PX, _SIDE_PX, 3), dtype=np.uint8)
+    noise = np.random.default_rng(1).integers(0, 256, (side_px, side_px, 3), dtype=np.uint8)
     number, size = 0, 0
     while size < megabytes << 20:
         noise[0, 0] = (number >> 16, number >> 8 & 255, number & 255)
@@ -26,16 +31,26 @@ def _write_images(folder: Path, megabytes: int) -> int:
     return number
 
 
-def _ingest(folder: Path, *, shard_megabytes: int, limit_megabytes: int) -> subprocess.CompletedProcess:
-    command = [sys.executable, str(Path(__file__).with_name("large_set.py")), str(folder)]
+def _run(program: str, *arguments: object) -> subprocess.CompletedProcess:
     return subprocess.run(
-        [*command, str(shard_megabytes), str(limit_megabytes)],
+        [sys.executable, str(Path(__file__).with_name(program)), *map(str, arguments)],
         cwd=_ROOT,
-        env={"PYTHONPATH": str(_ROOT), "MALLOC_ARENA_MAX": "2"},
+        env={
+            "PYTHONPATH": str(_ROOT),
+            "MALLOC_ARENA_MAX": "2",
+            "TF_USE_LEGACY_KERAS": "1",
+            "CUDA_VISIBLE_DEVICES": "",
+        },
         capture_output=True,
         text=True,
         check=False,
+        preexec_fn=_small_stacks,
     )
+
+
+def _small_stacks() -> None:
+    """The limit counts the whole stack of a thread, of which next to nothing is used."""
+    resource.setrlimit(resource.RLIMIT_STACK, (_STACK_BYTES, resource.getrlimit(resource.RLIMIT_STACK)[1]))
 
 
 @pytest.mark.parametrize(
@@ -44,7 +59,7 @@ def _ingest(folder: Path, *, shard_megabytes: int, limit_megabytes: int) -> subp
 )
 def test_set_larger_than_the_memory_is_ingested_in_it(tmp_path, megabytes, shard_megabytes, limit_megabytes):
     images = _write_images(tmp_path / "images", megabytes)
-    done = _ingest(tmp_path, shard_megabytes=shard_megabytes, limit_megabytes=limit_megabytes)
+    done = _run("large_set.py", tmp_path, shard_megabytes, limit_megabytes)
     assert done.returncode == 0, done.stderr[-2000:]
     told = json.loads(done.stdout)
     assert told["read"] == told["kept"] == told["stored"] == images and told["rejected"] == 0
@@ -53,3 +68,28 @@ def test_set_larger_than_the_memory_is_ingested_in_it(tmp_path, megabytes, shard
     for path in tmp_path.rglob("*"):
         if path.is_file():
             path.unlink()
+
+
+def _write_records(folder: Path, *, megabytes: int, files: int) -> int:
+    """Distinct images of noise as Transform writes them, with so many bytes in all; returns how many there are."""
+    count = _write_images(folder / "images", megabytes, side_px=_SIDE_PX // 2)
+    for number in range(files):
+        with (folder / f"{number:02}.tfrecord").open("wb") as file:
+            for path in sorted((folder / "images").iterdir())[number::files]:
+                examples.write_record(
+                    file, examples.serialise({"image": path.read_bytes(), "key": path.name.encode()})
+                )
+    shutil.rmtree(folder / "images")
+    return count
+
+
+@pytest.mark.chaos
+def test_pretraining_on_a_set_larger_than_the_memory_ends_in_it(tmp_path):
+    """600 MB are trained on by a process that may hold 400 MB more than a training on a tenth of them has taken."""
+    count = _write_records(tmp_path, megabytes=600, files=10)
+    done = _run("large_training.py", tmp_path, 60, 400)
+    assert done.returncode == 0, done.stderr[-2000:]
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert (told["images"], told["steps"]) == (count, count // 8)
+    for path in tmp_path.glob("*.tfrecord"):
+        path.unlink()

@@ -135,6 +135,23 @@ def test_record_files_shuffled_mixes_the_files(tmp_path, monkeypatch):
     assert {key[0] for key in keys[0][:12]} == set("abcd")
 
 
+def test_record_files_are_shuffled_in_no_more_memory_than_a_set_may_be_held_in(tmp_path, monkeypatch):
+    """Where one example fills it, none can be passed over; in twice that, the neighbours can change places."""
+    files = write_examples(tmp_path / "a.tfrecord", random_images(12))
+    keys = [f"image-{index:03d}" for index in range(12)]
+
+    def order():
+        records = files.shuffled(tf.constant([3, 1], tf.uint32))
+        return [files.read(record)["key"].numpy().decode() for record in records]
+
+    assert order() != keys
+    monkeypatch.setattr(sources, "_MEMORY_BYTES", files.encoded_bytes // 12)
+    assert order() == keys
+    monkeypatch.setattr(sources, "_MEMORY_BYTES", files.encoded_bytes // 6)
+    mixed = order()
+    assert mixed != keys and all(mixed.index(key) >= keys.index(key) - 1 for key in keys)
+
+
 def test_record_files_shuffled_starts_with_other_files_under_another_key(tmp_path, monkeypatch):
     monkeypatch.setattr(sources, "_SHUFFLE_BUFFER", 1)
     monkeypatch.setattr(sources, "_FILES_AT_ONCE", 1)
