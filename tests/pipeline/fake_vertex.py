@@ -266,11 +266,7 @@ def serving(monkeypatch: Any) -> Iterator[FakeVertex]:
     from google.api_core import grpc_helpers
 
     fake = FakeVertex()
-    server = grpc.server(futures.ThreadPoolExecutor(max_workers=2))
-    for service, methods in (_SERVICES | BatchJobs.SERVICES).items():
-        handlers = {method: _handler(fake, method, request) for method, request in methods.items()}
-        full_name = service if "." in service else f"google.cloud.aiplatform.v1.{service}"
-        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(full_name, handlers),))
+    server = server_of(fake)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     channels = []
@@ -288,6 +284,16 @@ def serving(monkeypatch: Any) -> Iterator[FakeVertex]:
         for channel in channels:
             channel.close()
         server.stop(grace=None).wait()
+
+
+def server_of(fake: FakeVertex) -> grpc.Server:
+    """A server of all services, which has no port yet."""
+    server = grpc.server(futures.ThreadPoolExecutor(max_workers=2))
+    for service, methods in (_SERVICES | BatchJobs.SERVICES).items():
+        handlers = {method: _handler(fake, method, request) for method, request in methods.items()}
+        full_name = service if "." in service else f"google.cloud.aiplatform.v1.{service}"
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(full_name, handlers),))
+    return server
 
 
 def _handler(fake: FakeVertex, method: str, request_type: Any) -> grpc.RpcMethodHandler:

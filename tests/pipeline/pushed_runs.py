@@ -7,7 +7,9 @@ import golden_requests
 
 from components.push.fingerprint import FINGERPRINT_FILE
 from components.vertex_push.pusher import Registration, register
+from components.vertex_push.settings import Target
 
+COMMIT = "0123abcd"
 METRICS = {
     "rows": [
         {"arm": "finetune", "label_fraction": 0.1, "n_labels": 200, "top1": 0.391, "top5": 0.88, "n_test": 500},
@@ -19,10 +21,8 @@ METRICS = {
 }
 
 
-def register_run(
-    folder: Path, content: str = "a", *, pushed: bool = True, overrides=(), job: str = "simclr-1", commit="0123abcd"
-) -> Registration:
-    """Registers a model of this content, as a node would whose run has these artifacts in the folder."""
+def leave_run(folder: Path, content: str = "a", *, pushed: bool = True, job: str = "simclr-1") -> None:
+    """Leaves in a folder what Push and Report have made of a model of this content: `push`, `report`, the version."""
     version = folder / content
     (version / "assets.extra").mkdir(parents=True, exist_ok=True)
     (version / FINGERPRINT_FILE).write_text(content * 64)
@@ -35,7 +35,18 @@ def register_run(
         (folder / directory / name).write_text(json.dumps(value))
     for name in ("model_card.md", "model_card.html"):
         (folder / "report" / name).write_text(f"card of {job}")
+
+
+def target(*overrides: str) -> Target:
+    """Where the model is registered."""
+    return golden_requests.config("vertex.registry.model=simclr", *overrides).vertex.target
+
+
+def register_run(
+    folder: Path, content: str = "a", *, pushed: bool = True, overrides=(), job: str = "simclr-1", commit=COMMIT
+) -> Registration:
+    """Registers a model of this content, as a node would whose run has these artifacts in the folder."""
+    leave_run(folder, content, pushed=pushed, job=job)
     return register(
-        golden_requests.config("vertex.registry.model=simclr", *overrides).vertex.target,
-        pushed_model=str(folder / "push"), report=str(folder / "report"), run=job, commit=commit,
-    )  # fmt: skip
+        target(*overrides), pushed_model=str(folder / "push"), report=str(folder / "report"), run=job, commit=commit
+    )
