@@ -60,4 +60,9 @@ def turn_hue(x: tf.Tensor, turn: tf.Tensor) -> tf.Tensor:
 def grayscale(x: tf.Tensor, keys: tf.Tensor, *, probability: float) -> tf.Tensor:
     """Turns a share of the views gray, and clips: hue and luma can leave the interval by a rounding."""
     chosen = prng.chosen(keys, probability=probability, stream=prng.Stream.GRAY)
-    return planar.choose(chosen, planar.luma(x), x)
+
+    def apply(step: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
+        return tf.clip_by_value(planar.choose(chosen & (step == 0), planar.luma(x), x), 0.0, 1.0)
+
+    # The second step changes nothing: a loop alone keeps XLA from computing the gray again for each tap of the blur.
+    return planar.in_turn(2, apply, x)
