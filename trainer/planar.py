@@ -50,7 +50,7 @@ def in_chunks(make: Callable, inputs: tuple[tf.Tensor, ...], *, size: float, sig
     batch_size = inputs[0].shape[0]
     if batch_size is None or batch_size <= size:
         return make(inputs)
-    at_once = divisor(batch_size, near=size)
+    at_once = _divisor(batch_size, near=size)
     chunks = tuple(tf.reshape(x, [-1, at_once, *x.shape[1:]]) for x in inputs)
     made = tf.map_fn(make, chunks, fn_output_signature=signature)
     return tf.nest.map_structure(lambda x: tf.reshape(x, [batch_size, *x.shape[2:]]), made)
@@ -58,7 +58,7 @@ def in_chunks(make: Callable, inputs: tuple[tf.Tensor, ...], *, size: float, sig
 
 def in_parts(make: Callable[..., tf.Tensor], count: int, *, near: float, axis: int) -> tf.Tensor:
     """make(first=0, count=count), put together from parts whose count is the divisor that is nearest to `near`."""
-    at_once = divisor(count, near=near)
+    at_once = _divisor(count, near=near)
     if at_once == count:
         return make(first=0, count=count)
     firsts = tf.range(0, count, at_once)
@@ -66,7 +66,7 @@ def in_parts(make: Callable[..., tf.Tensor], count: int, *, near: float, axis: i
     return tf.concat(tf.unstack(parts), axis=axis)
 
 
-def divisor(number: int, *, near: float) -> int:
+def _divisor(number: int, *, near: float) -> int:
     """The divisor of a number that is nearest by ratio, itself where it is less."""
     if number <= near:
         return number
