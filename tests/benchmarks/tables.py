@@ -42,7 +42,7 @@ def table(title: str, results: list[tuple[Case, Found]], machines: dict[int, Mac
 
 def rows(case: Case, found: Found, machine: Machine) -> list[tuple[str, list[str]]]:
     """The case's name, once, and the cells of each run."""
-    limits = [f"{1000 * seconds:.4g}" for seconds in machine.seconds(case.needs)]
+    limits = [_figure(1000 * seconds) for seconds in machine.seconds(case.needs)]
     shown = []
     for run in case.runs:
         figures, theirs = found[run.name], found.get(LIGHTLY)
@@ -65,8 +65,12 @@ def rows(case: Case, found: Found, machine: Machine) -> list[tuple[str, list[str
 
 def spread(values: list[float], *, unit: str = "") -> str:
     """Median, and in parentheses the least and the largest where there are several."""
-    middle = f"{median(values):.4g}{unit}"
-    return middle if len(values) == 1 else f"{middle} ({min(values):.4g}–{max(values):.4g})"
+    middle = f"{_figure(median(values))}{unit}"
+    return middle if len(values) == 1 else f"{middle} ({_figure(min(values))}–{_figure(max(values))})"
+
+
+def _figure(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
 
 
 def _ratio(theirs: list[Figures] | str | None, ours: list[Figures]) -> str:

@@ -88,12 +88,12 @@ def test_memory_is_measured_once_however_many_rounds_are_asked_for():
 
 def test_row_shows_medians_spreads_ratios_within_rounds_and_both_limits():
     found = {
-        "ours": [{"seconds": seconds} for seconds in (1.0, 2.0, 4.0)],
-        LIGHTLY: [{"seconds": seconds} for seconds in (3.0, 2.0, 8.0)],
+        "ours": [{"seconds": seconds} for seconds in (1.0, 2.0, 40.0)],
+        LIGHTLY: [{"seconds": seconds} for seconds in (3.0, 2.0, 80.0)],
     }
     (name, ours_row), (no_name, their_row) = tables.rows(CASE, found, Machine(flop_per_s=4e9, bytes_per_s=1e10))
     assert (name, no_name) == ("B 4", "")
-    assert ours_row[:6] == ["ours", "2000 (1000–4000)", "2 (1–4)", "2 x (1–3)", "2000", "100"]
+    assert ours_row[:6] == ["ours", "2,000 (1,000–40,000)", "2 (0.1–4)", "2 x (1–3)", "2,000", "100"]
     assert their_row[3] == ""
 
 
