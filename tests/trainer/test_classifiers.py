@@ -234,6 +234,12 @@ def test_distillation_on_replicas_has_its_teacher_in_their_scope(files, teacher,
     assert seen.value.args[0] == [True] * len(teacher.variables)
 
 
+def test_student_learns_with_the_defaults_optimizer_and_temperature(files, teacher):
+    defaults = DistillConfig()
+    student = distilled(files, teacher, temperature=defaults.temperature, optimizer=defaults.optimizer)
+    assert student.history.rows[-1]["agreement"] > 0.8
+
+
 def test_distillation_by_labels_alone_is_supervised_training(files, teacher):
     student = distilled(files, teacher, label_weight=1.0, epochs=60)
     assert accuracy(student, files) > 0.9
@@ -251,7 +257,8 @@ def test_distillation_weighs_labels_and_teacher_on_the_same_crop(files, teacher)
     imitation = distillation_oracle.distillation(logits, taught, 0.5)
     optimizer = loop.build_optimizer(ADAMW, student.trainable_variables, batch_size=20, total_steps=1)
     step = classifiers.distill_step(config, student, optimizer, teacher=teacher, seed=5)
-    assert float(step(batch)["loss"]) == pytest.approx(0.75 * imitation - 0.25 * likelihood.mean(), rel=1e-4)
+    expected = 0.75 * 0.5**2 * imitation - 0.25 * likelihood.mean()
+    assert float(step(batch)["loss"]) == pytest.approx(expected, rel=1e-4)
     assert abs(imitation + likelihood.mean()) > 0.1, "equal halves would hide their weights"
 
 
