@@ -88,7 +88,7 @@ for module in pkgutil.walk_packages(trainer.__path__, "trainer."):
         print(importlib.import_module(module.name).__name__)
 """
     done = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=600, check=False
     )
     assert done.returncode == 0, done.stderr
     assert {"trainer.stages", "trainer.export", "trainer.probes"} <= set(done.stdout.split())

@@ -19,7 +19,7 @@ _HERE = Path(__file__).parent
 _ROOT = _HERE.parents[1]
 # Where the programs find what other tests have: a training that dies, models to push.
 _SHARED = ("gcs", "trainer", "components/push", "components/span_ingest")
-_TIMEOUT_S = 120
+_TIMEOUT_S = 600
 # Of nobody: the proxy answers for it with a token.
 _CREDENTIALS = {"type": "authorized_user", "client_id": "-", "client_secret": "-", "refresh_token": "-"}
 

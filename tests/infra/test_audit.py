@@ -43,7 +43,7 @@ def database():
 
 def audit(url):
     return subprocess.run(
-        ["make", "audit", f"OSV={url}"], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+        ["make", "audit", f"OSV={url}"], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
     )
 
 

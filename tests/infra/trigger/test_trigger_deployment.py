@@ -197,7 +197,7 @@ def test_image_holds_what_the_service_imports_all_of_it_and_no_tensorflow(tmp_pa
     # Without the site packages of this environment.
     done = subprocess.run(
         [sys.executable, "-I", "-S", "-W", "ignore", "-c", program],
-        cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
+        cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     modules = json.loads(done.stdout.splitlines()[-1])

@@ -295,7 +295,7 @@ def broken_off(job, tmp_path, request):
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
     assert pipe.read_text() == "x"
     process.send_signal(request.param)
-    process.wait(timeout=60)
+    process.wait(timeout=300)
     job.container("Second", _WRITE, **second, **_CACHED)
     return pipe
 
