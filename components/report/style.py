@@ -32,16 +32,18 @@ DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 GRID = "rgba(128,136,148,0.22)"
 AXIS = "rgba(128,136,148,0.7)"
 _LONGEST_NAME = 60
+# A line feed as ␊, and so on: as itself it breaks a tick into lines, and then plotly leaves out its neighbours.
+_PICTURES = {code: 0x2400 + code for code in range(0x20)} | {0x7F: 0x2421}
 
 
 def plain(text: str) -> str:
-    """Keeps plotly from reading tags, entities or TeX in a text: it then shows what it says.
+    """Keeps plotly from reading tags, entities, TeX or line feeds in a text: it then shows what it says.
 
     A name that leaves no room for a chart is cut, and told from others that begin alike by a hash.
     """
     if len(text) > _LONGEST_NAME:
         text = f"{text[: _LONGEST_NAME - 8]}… {hashlib.sha256(text.encode()).hexdigest()[:6]}"
-    return html.escape(text, quote=False).replace("$", "&#36;")
+    return html.escape(text, quote=False).replace("$", "&#36;").translate(_PICTURES)
 
 
 def figure(height: int, **layout: object) -> go.Figure:

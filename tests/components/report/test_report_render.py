@@ -163,7 +163,7 @@ def test_ten_thousand_classes_make_page_and_card_no_longer_than_thirty(tmp_path)
 def test_name_of_four_thousand_letters_leaves_room_for_its_chart_and_stays_apart_from_others():
     names = {style.plain("n" * 4000 + end) for end in ("1", "2", "<b>")}
     assert len(names) == 3 and max(map(len, names)) <= 60
-    assert style.plain("a\n\U0001f408 =1+1 <b>") == "a\n\U0001f408 =1+1 &lt;b&gt;"
+    assert style.plain("a\n\U0001f408 =1+1 <b>\x7f") == "a␊\U0001f408 =1+1 &lt;b&gt;␡"
 
 
 def test_tiny_test_set_renders(tmp_path):
