@@ -104,9 +104,9 @@ def live(work: Callable[[], None], moment: Moment | None, below: str, told: Path
             life.count()
         return call(self, method, *rest)
 
-    def published(*arguments: Any) -> None:
+    def published(*arguments: Any, **named: Any) -> None:
         life.enter(AFTER)
-        publish(*arguments)
+        publish(*arguments, **named)
 
     publish = local.publish
     local.AnnouncingRunner._launch, MetadataStore._call, local.publish = launched, called, published
