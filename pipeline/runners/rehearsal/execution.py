@@ -146,7 +146,10 @@ class Execution:
         if not is_vertex_trainer(arguments):
             return command
         images = {"": self._images.default, **self._images.by_name}
-        table = {name: {"path": image.path, "workdir": str(image.workdir)} for name, image in images.items()}
+        table = {
+            name: {"path": image.path, "workdir": str(image.workdir), "environment": dict(image.environment)}
+            for name, image in images.items()
+        }
         return [
             "python",
             "-c",

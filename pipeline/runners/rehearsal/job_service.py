@@ -4,6 +4,7 @@ It is handed over as text, as `probe` is. TFX's Trainer for Vertex AI builds its
 only the client that it would send it with is another.
 """
 
+import contextlib
 import json
 import os
 import runpy
@@ -12,12 +13,16 @@ import subprocess
 import sys
 from concurrent import futures
 
+# What TF_CONFIG calls the replicas of each pool. Others, parameter servers and evaluators, no strategy here has.
+_TASKS = ("chief", "worker")
+_OF_THE_MACHINE = ("HOME", "TMPDIR", "LANG", "PYTHONUNBUFFERED")
+
 
 class LocalJobService:
     """The part of `google.cloud.aiplatform_v1.JobServiceClient` that TFX uses; a job has ended when it is created."""
 
     def __init__(self, images):
-        """`images`: environments by the name of the image, "" for all others: `python` and `workdir`."""
+        """`images`: by name, "" for all others: its `path`, `workdir` and `environment`, as of `images.Image`."""
         self._images = images
         self._jobs = {}
 
@@ -45,24 +50,38 @@ class LocalJobService:
         return self._jobs[name]
 
     def _start(self, pools):
-        workers = []
+        replicas = []
         for number, pool in enumerate(pools):
             if pool.replica_count < 1 or not pool.machine_spec.machine_type:
                 raise ValueError(f"worker pool {number} needs a replica_count and a machine_spec.machine_type")
-            kind = "chief" if number == 0 else "worker"
-            workers += [(kind, index, pool.container_spec) for index in range(pool.replica_count)]
-        cluster = {}
-        for kind, _, _ in workers:
-            cluster.setdefault(kind, []).append(f"127.0.0.1:{_free_port()}")
-        return [self._start_worker(kind, index, container, cluster) for kind, index, container in workers]
+            replicas += [(number, index, pool.container_spec) for index in range(pool.replica_count)]
+        if not 1 <= len(pools) <= len(_TASKS) or pools[0].replica_count > 1:
+            raise ValueError(
+                "the first worker pool is one machine, the chief, and the second its workers; got pools of "
+                f"{[pool.replica_count for pool in pools]}"
+            )
+        addresses = {number: [] for number, _, _ in replicas}
+        for (number, _, _), address in zip(replicas, _free_addresses(len(replicas)), strict=True):
+            addresses[number].append(address)
+        return [self._start_replica(number, index, container, addresses) for number, index, container in replicas]
 
-    def _start_worker(self, kind, index, container, cluster):
+    def _start_replica(self, number, index, container, addresses):
+        """A process with what Vertex AI tells a replica, and nothing of what the node that waits for it was told."""
         image = self._images.get(container.image_uri, self._images[""])
-        variables = {**os.environ, "PATH": image["path"], **{entry.name: entry.value for entry in container.env}}
-        if sum(map(len, cluster.values())) > 1:
-            variables["TF_CONFIG"] = json.dumps({"cluster": cluster, "task": {"type": kind, "index": index}})
+        variables = {name: os.environ[name] for name in _OF_THE_MACHINE if name in os.environ}
+        variables |= {"PATH": image["path"], **image["environment"]}
+        variables |= {entry.name: entry.value for entry in container.env}
+        variables["CLUSTER_SPEC"] = _told("workerpool{}".format, number, index, addresses)
+        if sum(map(len, addresses.values())) > 1:
+            variables["TF_CONFIG"] = _told(_TASKS.__getitem__, number, index, addresses)
         command = [*container.command, *container.args]
         return subprocess.Popen(command, cwd=image["workdir"], env=variables)
+
+
+def _told(name, number, index, addresses):
+    """All replicas' addresses and which of them this is, by the names of CLUSTER_SPEC or of TF_CONFIG."""
+    cluster = {name(pool): of_the_pool for pool, of_the_pool in addresses.items()}
+    return json.dumps({"cluster": cluster, "task": {"type": name(number), "index": index}, "environment": "cloud"})
 
 
 def _wait(processes):
@@ -75,10 +94,13 @@ def _wait(processes):
     return [process.returncode for process in processes]
 
 
-def _free_port():
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
+def _free_addresses(count):
+    """All are held until the last is found, so that none is found twice."""
+    with contextlib.ExitStack() as held:
+        found = [held.enter_context(socket.socket()) for _ in range(count)]
+        for one in found:
+            one.bind(("127.0.0.1", 0))
+        return [f"127.0.0.1:{one.getsockname()[1]}" for one in found]
 
 
 def main():

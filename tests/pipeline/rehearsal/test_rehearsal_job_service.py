@@ -13,7 +13,8 @@ _PARENT = "projects/p/locations/l"
 @pytest.fixture
 def create(tmp_path):
     """Creates a job of pools that run a script, and returns it as the service tells of it afterwards."""
-    service = LocalJobService({"": {"path": "/usr/bin:/bin", "workdir": str(tmp_path)}})
+    image = {"path": "/usr/bin:/bin", "workdir": str(tmp_path), "environment": {"OF_THE_IMAGE": "2"}}
+    service = LocalJobService({"": image})
 
     def create(script, *replicas, **pool):
         container = {"image_uri": "image", "command": [sys.executable, "-S", "-c", script]}
@@ -29,26 +30,42 @@ def create(tmp_path):
     return create
 
 
-def test_worker_runs_in_its_image_with_its_variables(create, tmp_path):
-    job = create(
-        "import os; open('seen', 'w').write(os.environ['OF_THE_WORKER'] + str(os.environ.get('TF_CONFIG')))", 1
-    )
-    assert (tmp_path / "seen").read_text() == "1None"
+def test_worker_runs_in_its_image_with_its_variables_and_none_of_the_node_that_waits(create, tmp_path, monkeypatch):
+    monkeypatch.setenv("OF_THE_NODE", "3")
+    job = create("import json, os; open('seen', 'w').write(json.dumps(dict(os.environ)))", 1)
+    seen = json.loads((tmp_path / "seen").read_text())
+    assert (seen["OF_THE_WORKER"], seen["OF_THE_IMAGE"]) == ("1", "2")
+    assert not {"OF_THE_NODE", "TF_CONFIG"} & set(seen)
+    alone = json.loads(seen["CLUSTER_SPEC"])
+    assert len(alone.pop("cluster")["workerpool0"]) == 1
+    assert alone == {"task": {"type": "workerpool0", "index": 0}, "environment": "cloud"}
     assert job.state.name == "JOB_STATE_SUCCEEDED"
     assert job.name.startswith(f"{_PARENT}/customJobs/")
 
 
-def test_several_workers_are_told_of_one_another(create, tmp_path):
+def test_each_replica_is_a_process_that_is_told_of_all_and_which_it_is(create, tmp_path):
     script = (
-        "import json, os; told = json.loads(os.environ['TF_CONFIG']); task = told['task']\n"
-        "open(f\"{task['type']}{task['index']}\", 'w').write(json.dumps(told['cluster']))"
+        "import json, os; told = {name: json.loads(os.environ[name]) for name in ('TF_CONFIG', 'CLUSTER_SPEC')}\n"
+        "open(str(os.getpid()), 'w').write(json.dumps(told))"
     )
     assert create(script, 1, 2).state.name == "JOB_STATE_SUCCEEDED"
-    told = [(tmp_path / name).read_text() for name in ("chief0", "worker0", "worker1")]
-    assert len(set(told)) == 1
-    cluster = json.loads(told[0])
-    assert [len(cluster["chief"]), len(cluster["worker"])] == [1, 2]
-    assert len({*cluster["chief"], *cluster["worker"]}) == 3
+    told = [json.loads(path.read_text()) for path in tmp_path.iterdir()]
+    assert len(told) == 3
+    for variable, chief, worker in (("TF_CONFIG", "chief", "worker"), ("CLUSTER_SPEC", "workerpool0", "workerpool1")):
+        cluster, *others = [one[variable]["cluster"] for one in told]
+        assert others == [cluster, cluster]
+        assert {name: len(addresses) for name, addresses in cluster.items()} == {chief: 1, worker: 2}
+        assert len({*cluster[chief], *cluster[worker]}) == 3
+        tasks = [(one[variable]["task"]["type"], one[variable]["task"]["index"]) for one in told]
+        assert sorted(tasks) == [(chief, 0), (worker, 0), (worker, 1)]
+    named = {(one["TF_CONFIG"]["task"]["index"], *one["CLUSTER_SPEC"]["task"].values()) for one in told}
+    assert named == {(0, "workerpool0", 0), (0, "workerpool1", 0), (1, "workerpool1", 1)}
+
+
+@pytest.mark.parametrize("replicas", [(), (2,), (2, 1), (1, 1, 1)])
+def test_pools_that_are_no_chief_and_its_workers_are_refused(replicas, create):
+    with pytest.raises(ValueError, match="the first worker pool is one machine"):
+        create("", *replicas)
 
 
 def test_one_worker_fails_and_ends_the_job_with_its_code(create, tmp_path):
