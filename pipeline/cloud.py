@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from components.vertex_push.settings import RegistryConfig, Target
-from trainer.config import Count, Positive, Settings
+from trainer.config import Count, Positive, Settings, spelt
 
 Gpu = Literal[
     "NVIDIA_TESLA_T4",
@@ -35,9 +35,43 @@ _V5E_TOPOLOGY = {"ct5lp-hightpu-1t": "1x1", "ct5lp-hightpu-4t": "2x2", "ct5lp-hi
 _OLD_TPUS, _TPU_CORES = ("TPU_V2", "TPU_V3"), 8
 _NO_TENSORFLOW = ("ct6e-", "tpu7x-")
 
-Name = Annotated[str, Field(pattern=r"^[a-z]([a-z0-9-]*[a-z0-9])?$")]
-Account = Annotated[str, Field(pattern=r"^[^@\s]+@[^@\s]+$")]
-_KEY = r"^projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+$"
+Region = Annotated[str, spelt(r"[a-z]+-[a-z]+\d+", "a region such as us-central1, no zone and no multi-region")]
+Account = Annotated[
+    str, spelt(r"[^@\s]+@[^@\s]+", "the address of an account, such as runner@my-project.iam.gserviceaccount.com")
+]
+_Project = Annotated[
+    str,
+    spelt(
+        r"[a-z][a-z0-9-]{4,28}[a-z0-9]",
+        "a project's id: 6 to 30 lower-case letters, digits and '-', a letter first, such as my-project",
+    ),
+]
+_Network = Annotated[
+    str,
+    spelt(
+        r"projects/\d+/global/networks/[^/]+",
+        "projects/NUMBER/global/networks/NAME, such as projects/123/global/networks/default",
+    ),
+]
+_Key = Annotated[
+    str,
+    spelt(
+        "/".join(f"{kind}/[^/]+" for kind in ("projects", "locations", "keyRings", "cryptoKeys")),
+        "projects/PROJECT/locations/REGION/keyRings/RING/cryptoKeys/KEY",
+    ),
+]
+_Experiment = Annotated[
+    str,
+    spelt(r"[a-z0-9][a-z0-9-]{0,127}", "at most 128 lower-case letters, digits and '-', such as simclr"),
+]
+_Folder = Annotated[str, spelt(r"gs://.*", "a folder on Cloud Storage, such as gs://my-bucket/dataflow")]
+_Subnetwork = Annotated[
+    str,
+    spelt(
+        r".*regions/[^/]+/subnetworks/[^/]+",
+        "regions/REGION/subnetworks/NAME, such as regions/us-central1/subnetworks/default",
+    ),
+]
 _LABEL_KEY, _LABEL_VALUE = r"^[a-z][a-z0-9_-]{0,62}$", r"^[a-z0-9_-]{0,63}$"
 
 
@@ -176,23 +210,19 @@ class PretrainingConfig(Settings):
 class VertexConfig(Settings):
     """Where and as whom the compiled pipeline runs; that of open-source Kubeflow shares root, image and nodes."""
 
-    project: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{4,28}[a-z0-9]$")] | None = Field(
-        None, description="Google Cloud project; must be given to compile"
-    )
-    region: Name = Field("us-central1", description="of the pipeline, its training and its Dataflow jobs")
+    project: _Project | None = Field(None, description="Google Cloud project; must be given to compile")
+    region: Region = Field("us-central1", description="of the pipeline, its training and its Dataflow jobs")
     pipeline_root: str | None = Field(
         None, description="gs:// folder of all that runs leave; must be given to compile"
     )
     image: str | None = Field(None, description="image of every container without its own; must be given to compile")
     service_account: Account | None = Field(None, description="runs the pipeline; null: the project's default")
-    network: Annotated[str, Field(pattern=r"^projects/\d+/global/networks/[^/]+$")] | None = Field(
-        None, description="peered VPC network, projects/NUMBER/global/networks/NAME"
-    )
-    kms_key: Annotated[str, Field(pattern=_KEY)] | None = Field(
+    network: _Network | None = Field(None, description="peered VPC network, projects/NUMBER/global/networks/NAME")
+    kms_key: _Key | None = Field(
         None, description="customer-managed key of all that Vertex AI stores; in the same region"
     )
     labels: dict[str, str] = Field({}, description="of the pipeline's jobs, for the bill")
-    experiment: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,127}$")] | None = Field(
+    experiment: _Experiment | None = Field(
         None, description="of Vertex AI, which lists the runs side by side; made if need be"
     )
     failure_policy: Literal["fast", "slow"] = Field(
@@ -248,11 +278,9 @@ class DataflowConfig(Settings):
     max_workers: Count = Field(10, description="to which Dataflow scales")
     disk_gb: Annotated[int, Field(ge=30)] = Field(50, description="of a worker")
     image: str | None = Field(None, description="of the workers; null: `vertex.image`")
-    temp_location: Annotated[str, Field(pattern="^gs://")] | None = Field(
-        None, description="gs:// folder; null: below the pipeline root"
-    )
+    temp_location: _Folder | None = Field(None, description="gs:// folder; null: below the pipeline root")
     service_account: Account | None = Field(None, description="of the workers; null: `vertex.service_account`")
-    subnetwork: Annotated[str, Field(pattern="regions/[^/]+/subnetworks/[^/]+$")] | None = Field(
+    subnetwork: _Subnetwork | None = Field(
         None, description="regions/REGION/subnetworks/NAME; null: the default network"
     )
     public_ips: bool = Field(True, description="false needs a subnetwork with private access to Google")

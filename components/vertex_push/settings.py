@@ -4,20 +4,35 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from trainer.config import Count, Settings
+from trainer.config import Count, Settings, spelt
+
+_Model = Annotated[
+    str,
+    spelt(
+        r"[a-z_][a-z0-9_-]{0,62}",
+        "at most 63 lower-case letters, digits, '-' and '_', a letter or '_' first, such as simclr",
+    ),
+]
+_Endpoint = Annotated[
+    str,
+    spelt(
+        r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?",
+        "at most 63 lower-case letters, digits and '-', a letter first, such as simclr",
+    ),
+]
 
 
 class RegistryConfig(Settings):
     """The model of Vertex AI's Model Registry that pushed models are versions of, and its endpoint."""
 
-    model: Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_-]{0,62}$")] | None = Field(
+    model: _Model | None = Field(
         None, description="id and display name of the model; null: pushed models are not registered"
     )
     serving_image: str = Field(
         "us-docker.pkg.dev/vertex-ai/prediction/tf2-cpu.2-15:latest",
         description="prebuilt TensorFlow container that serves the versions",
     )
-    endpoint: Annotated[str, Field(pattern=r"^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$")] | None = Field(
+    endpoint: _Endpoint | None = Field(
         None, description="id of the endpoint, made if need be; null: versions are registered and not deployed"
     )
     canary_percent: Annotated[int, Field(ge=0, le=100)] = Field(

@@ -74,6 +74,17 @@ def test_local_path_is_an_error():
     assert gravest(of="data.test") is Severity.OK
 
 
+@pytest.mark.parametrize(
+    "path", ["gs://", "gs:///images", "gs://Images/x", "gs://ab/x", "gs://-images/x", "gs://a b c/x"]
+)
+@pytest.mark.parametrize("field", ["data.test", "vertex.pipeline_root", "beam.dataflow.temp_location"])
+def test_name_that_no_bucket_has_is_an_error(field, path):
+    assert "BUCKET" in words(offline.check(config(f"{field}={path}"), TABLE), field)
+    assert gravest(f"{field}={path}", of=field) is Severity.ERROR
+    for there in ("gs://images", "gs://my_images.2026/x/*.png"):
+        assert gravest(f"{field}={there}", of=field) is Severity.OK
+
+
 def test_region_outside_the_table_is_a_warning_and_its_machines_are_not_refused():
     elsewhere = ("vertex.region=mars-north1", "vertex.image=mars-north1-docker.pkg.dev/p/r/i:v1")
     assert gravest(*elsewhere, of="vertex.region") is Severity.WARNING
@@ -92,6 +103,10 @@ def test_region_outside_the_table_is_a_warning_and_its_machines_are_not_refused(
         ("localhost:5000/pipeline", Severity.ERROR),
         ("localhost:5000/pipeline:v1", Severity.WARNING),
         ("pipeline@sha256:abc", Severity.ERROR),
+        ("us-central1-docker.pkg.dev/my-project/simclr/pipe line:v1", Severity.ERROR),
+        ("us-central1-docker.pkg.dev/my-project/Simclr/pipeline:v1", Severity.ERROR),
+        ("https://us-central1-docker.pkg.dev/my-project/simclr/pipeline:v1", Severity.ERROR),
+        ("us-central1-docker.pkg.dev/example.com:my-project/simclr/pipeline:v1", Severity.WARNING),
     ],
 )
 def test_image_is_wanted_by_digest(image, severity):
@@ -178,10 +193,26 @@ def test_machine_with_gpus_of_its_own_wants_their_number():
 
 
 def test_machine_outside_the_table_is_a_warning_and_without_a_price():
-    found = offline.check(config(*T4, "vertex.pretraining.machine_type=n1-standard-5"), TABLE)
+    alone = ("vertex.pretraining.accelerator=null", "vertex.pretraining.accelerator_count=0")
+    found = offline.check(config(*T4, *alone, "vertex.pretraining.machine_type=x9-standard-8"), TABLE)
     assert stands(found, "vertex.pretraining.machine_type") == [Severity.WARNING]
     assert stands(found, findings.COST) == [Severity.NOT_CHECKED, Severity.NOTE]
     assert not findings.has_errors(found)
+
+
+@pytest.mark.parametrize(
+    ("machine", "accelerator", "there_are"),
+    [
+        ("n1-standard-7", "NVIDIA_TESLA_T4", "n1-standard-4, n1-standard-8, "),
+        ("a2-highgpu-3g", "NVIDIA_TESLA_A100", "a2-highgpu-1g, a2-highgpu-2g, "),
+        ("g2-standard-6", "NVIDIA_L4", "g2-standard-4, g2-standard-8, "),
+    ],
+)
+def test_machine_of_a_size_that_its_kind_lacks_is_an_error_with_those_it_has(machine, accelerator, there_are):
+    given = (*GPU, f"vertex.pretraining.machine_type={machine}", f"vertex.pretraining.accelerator={accelerator}")
+    found = offline.check(config(*given), TABLE)
+    assert stands(found, "vertex.pretraining.machine_type") == [Severity.ERROR]
+    assert there_are in words(found, "vertex.pretraining.machine_type")
 
 
 def test_where_a_machine_without_accelerators_is_nobody_knows_without_asking():

@@ -1,7 +1,7 @@
 """Every setting of the method, and the papers' settings as functions that return them."""
 
 from trainer.config.augmentation import AugmentConfig, CropConfig
-from trainer.config.base import Count, NonNegative, Positive, Probability, Seed, Settings
+from trainer.config.base import Count, NonNegative, Positive, Probability, Seed, Settings, spelt
 from trainer.config.loading import ConfigError, dump, load
 from trainer.config.presets import (
     PRESETS,
@@ -62,4 +62,5 @@ __all__ = [
     "imagenet_r152_3x_sk_v2",
     "laptop",
     "load",
+    "spelt",
 ]

@@ -121,12 +121,14 @@ def _innermost(faults: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _explain(details: dict[str, Any]) -> str:
     """One line for one fault: the field, the value, what is allowed."""
-    field = ".".join(str(part) for part in details["loc"]) or "configuration"
+    field = ".".join(str(part) for part in details["loc"])
     if details["type"] == "extra_forbidden":
         return f"{field}: there is no such field; the command `config` lists them all"
     message = details["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     if details["type"] == "missing":
         return f"{field}: must be given"
+    if not field:
+        return message  # a rule between sections names its fields itself
     value = details["input"]
     shown = "" if isinstance(value, dict) else f" = {value!r}"
     return f"{field}{shown}: {'must be ' if details['msg'].startswith('Input should be') else ''}{message}"

@@ -110,6 +110,14 @@ class Catalog(Settings):
         vcpus = int(found["vcpus"]) if shape else 0
         return Machine(found["family"], vcpus, vcpus * shape.gb, None) if shape and vcpus in shape.vcpus else None
 
+    def alike(self, name: str) -> list[str]:
+        """The machines of the same family and shape; none: the table does not know these at all."""
+        kind = name.rpartition("-")[0]
+        family, _, shape = kind.partition("-")
+        known = self.families[family].shapes.get(shape) if family in self.families else None
+        listed = [f"{kind}-{vcpus}" for vcpus in known.vcpus] if known else []
+        return listed or [one for one in self.machines if one.rpartition("-")[0] == kind]
+
     def server(self, name: str) -> "Machine | None":
         """The machine of this type for a model that is served, which may be smaller than those that train."""
         small = self.servers.get(name)

@@ -13,6 +13,9 @@ _DIGEST = re.compile(r"@sha256:[0-9a-f]{64}$")
 _REGISTRY = re.compile(r"(?P<location>[a-z0-9-]+)-docker\.pkg\.dev/")
 _SUBNETWORK = re.compile(r"regions/(?P<region>[^/]+)/subnetworks/")
 _MULTI_REGIONS = ("us", "europe", "asia")
+_BUCKET = re.compile(r"gs://[a-z0-9][a-z0-9._-]{1,220}[a-z0-9](/|$)")
+# registry/path/name, in lower case, then a tag or a digest.
+_IMAGE = re.compile(r"[a-z0-9][a-z0-9.:-]*(/[a-z0-9][a-z0-9._:-]*)*(:[\w.-]+)?(@.+)?", re.ASCII)
 
 
 def check(config: PipelineConfig, table: Catalog) -> list[Finding]:
@@ -43,11 +46,19 @@ def places(config: PipelineConfig, table: Catalog) -> Iterator[Finding]:
         )
     paths = {"vertex.pipeline_root": vertex.pipeline_root, "retrain.store": config.retrain.store}
     paths = {field: path for field, path in paths.items() if path}
+    if config.beam.runner == "dataflow" and config.beam.dataflow.temp_location:
+        paths["beam.dataflow.temp_location"] = config.beam.dataflow.temp_location
     for field, path in {**paths, **roles.sources(config)}.items():
-        if path.startswith("gs://"):
-            yield ok(field, f"{path}: on Cloud Storage")
-        else:
+        if not path.startswith("gs://"):
             yield error(field, f"{path}: must be on gs://, no machine in the cloud sees this disk")
+        elif not _BUCKET.match(path):
+            yield error(
+                field,
+                f"{path}: no bucket has such a name; gs://BUCKET/…, of at least 3 lower-case letters, digits, '-', "
+                "'_' and '.', a letter or digit at either end",
+            )
+        else:
+            yield ok(field, f"{path}: on Cloud Storage")
 
 
 def all_images(config: PipelineConfig) -> dict[str, str]:
@@ -68,7 +79,11 @@ def images(config: PipelineConfig) -> Iterator[Finding]:
     """By digest, and near the machines that pull them."""
     for field, image in all_images(config).items():
         tag = image.rpartition("/")[2].partition(":")[2]
-        if _DIGEST.search(image):
+        if not _IMAGE.fullmatch(image):
+            yield error(
+                field, f"{image}: no image has such a name; HOST/PROJECT/REPOSITORY/NAME@sha256:…, in lower case"
+            )
+        elif _DIGEST.search(image):
             yield ok(field, f"{image}: by digest")
         elif "@" in image:
             yield error(field, f"{image}: a digest is @sha256: and 64 hexadecimal digits")
@@ -137,7 +152,11 @@ def pretraining(config: PipelineConfig, table: Catalog) -> Iterator[Finding]:
             yield error(field, f"{what}: not in {region} by the table of {table.date}; {where}")
         return
     machine = table.machine(settings.machine_type)
-    if machine is None:
+    alike = table.alike(settings.machine_type)
+    if machine is None and alike:
+        what = f"{settings.machine_type}: Vertex AI trains on no such size by the table of {table.date}"
+        yield error(field, f"{what}; on {', '.join(alike)}")
+    elif machine is None:
         yield warning(field, f"{settings.machine_type}: not in the table of {table.date}: not checked")
     else:
         yield ok(field, f"{settings.machine_type}: {machine.vcpus} vCPUs, {machine.gb:g} GB")
