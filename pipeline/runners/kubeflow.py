@@ -3,6 +3,7 @@
 KubeflowV2DagRunner makes both; what it drops is put in afterwards: resources, retries, caching by node, labels.
 """
 
+import errno
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -126,14 +127,19 @@ def compile_pipeline(
     kubeflow = _compile(_in_its_node(config), fingerprints, Trainer, None, gpu_name=_KUBERNETES_GPU)["pipelineSpec"]
     kubeflow["defaultPipelineRoot"] = vertex.pipeline_root
 
-    directory = Path(directory)
+    return _written(Path(directory), job, kubeflow)
+
+
+def _written(directory: Path, job: Mapping[str, Any], kubeflow: Mapping[str, Any]) -> Compiled:
+    compiled = Compiled(directory / JOB_FILE, directory / YAML_FILE)
     try:
         directory.mkdir(parents=True, exist_ok=True)
+        compiled.job.write_text(json.dumps(job, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        compiled.yaml.write_text(yaml.safe_dump(kubeflow, sort_keys=True), encoding="utf-8")
     except OSError as error:
+        if error.errno == errno.ENOSPC:  # no fault of the setting
+            raise
         raise ConfigError(f"output = {str(directory)!r}: cannot be written: {error.strerror}") from error
-    compiled = Compiled(directory / JOB_FILE, directory / YAML_FILE)
-    compiled.job.write_text(json.dumps(job, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    compiled.yaml.write_text(yaml.safe_dump(kubeflow, sort_keys=True), encoding="utf-8")
     return compiled
 
 

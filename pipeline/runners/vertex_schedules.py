@@ -2,7 +2,6 @@
 
 import datetime
 import re
-import zoneinfo
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from pipeline.config import PipelineConfig
 from pipeline.runners import kubeflow
 from pipeline.runners.vertex import endpoint, parent, pipeline_job
 from pipeline.runners.vertex_calls import CALL, RETRY, ServiceError, explained
+from pipeline.watch.schedule import Schedule as Clock
 from trainer.config import ConfigError
 
 _CRON = re.compile(r"[\d*/,A-Za-z-]+(?: [\d*/,A-Za-z-]+){4}")
@@ -69,14 +69,14 @@ def schedule(
         ConfigError: the configuration does not compile, or cron or time zone is none.
         ServiceError: Vertex AI refuses, or several schedules have this name.
     """
-    timed = _cron(cron, timezone)
+    when = timed(cron, timezone)
     compiled = kubeflow.compile_pipeline(config, directory)
     vertex = config.vertex
     with explained(vertex, "schedule"):
         request = {"parent": parent(vertex), "pipeline_job": pipeline_job(vertex, compiled.job)}
         wanted = aiplatform_v1.Schedule(
             display_name=name,
-            cron=timed,
+            cron=when,
             create_pipeline_job_request=request,
             # The first limits how many are begun at once, only the second how many run.
             max_concurrent_run_count=1,
@@ -129,16 +129,25 @@ def schedules(config: PipelineConfig) -> list[Schedule]:
         return sorted((_of(item) for item in found), key=lambda item: (item.name, item.resource))
 
 
-def _cron(cron: str, timezone: str) -> str:
+def timed(cron: str, timezone: str) -> str:
+    """Cron and time zone as Vertex AI takes them.
+
+    Args:
+        cron: five fields.
+        timezone: IANA name.
+
+    Raises:
+        ConfigError: either is none, or the time never comes.
+    """
     fields = " ".join(cron.split())
     if not _CRON.fullmatch(fields):
         raise ConfigError(
             f"cron = {cron!r}: must be five fields, minute hour day month weekday, such as '0 3 * * 1', Mondays at 3"
         )
     try:
-        zoneinfo.ZoneInfo(timezone)
-    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise ConfigError(f"timezone = {timezone!r}: must be an IANA name such as Europe/Berlin") from error
+        Clock(fields, timezone)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
     return f"TZ={timezone} {fields}"
 
 

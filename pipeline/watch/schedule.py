@@ -21,7 +21,7 @@ class Schedule:
         """
         try:
             self._zone = zoneinfo.ZoneInfo(timezone)
-        except (zoneinfo.ZoneInfoNotFoundError, ValueError) as error:
+        except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError) as error:
             raise ValueError(f"timezone = {timezone!r}: there is none of that name, such as Europe/Berlin") from error
         self._cron = cron
         self.after(datetime.datetime.now(datetime.timezone.utc))

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from google.cloud import aiplatform
 from google.cloud.aiplatform_v1.types import PipelineState
 
-from pipeline import cli
+from pipeline import cli, cli_session
 from pipeline.runners import vertex_schedules
 from pipeline.runners.vertex_calls import ServiceError
 from trainer.config import ConfigError
@@ -123,9 +123,26 @@ def test_cron_that_is_none_is_refused_before_anything_is_sent(fake, cron):
     assert fake.calls == []
 
 
+@pytest.mark.parametrize(
+    ("cron", "words"),
+    [
+        ("99 3 * * 1", "Bad minute"),
+        ("0 24 * * 1", "Bad hour"),
+        ("0 3 31 2 *", "Bad day-of-month"),
+        ("0 3 * * MOO", "Bad"),
+    ],
+)
+def test_cron_of_a_time_that_there_is_not_is_refused_before_anybody_is_asked_anything(fake, monkeypatch, cron, words):
+    monkeypatch.setattr(cli_session, "stop_at_errors", lambda *_, **__: pytest.fail("preflight came first"))
+    done = CliRunner().invoke(cli.main, ["schedule", "--config", str(golden_job.EXAMPLE), "--cron", cron])
+    assert done.exit_code == 2
+    assert f"configuration: cron = {cron!r}: " in done.stderr and words in done.stderr
+    assert fake.calls == []
+
+
 @pytest.mark.parametrize("timezone", ["Berlin", "../etc", ""])
 def test_time_zone_that_is_none_is_refused(fake, timezone):
-    with pytest.raises(ConfigError, match="IANA name"):
+    with pytest.raises(ConfigError, match="there is none of that name, such as Europe/Berlin"):
         schedule(timezone=timezone)
     assert fake.calls == []
 
