@@ -1,8 +1,10 @@
 """What can be said of Terraform's files without Terraform: that they parse, that names exist, who gets which role.
 
-It knows no provider: whether a resource takes an argument only `terraform validate` can tell.
+What a resource takes and tells stands in `google_provider.json`, see `google_provider.py`; which values it takes only
+`terraform plan` can tell.
 """
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +20,10 @@ _VALUES = SerializationOptions(strip_string_quotes=True, explicit_blocks=False, 
 _META_ARGUMENTS = {"source", "version", "count", "for_each", "depends_on", "providers"}
 _PRIMITIVE_ROLES = ("roles/owner", "roles/editor", "roles/viewer")
 _EVERYBODY = ("allUsers", "allAuthenticatedUsers")
+# What every resource takes, as Terraform itself has it.
+_OF_ANY_RESOURCE = {"count", "for_each", "depends_on", "lifecycle", "provider", "provisioner", "connection"}
+_RESOURCE = r"(?<![\w./-])((?:data\.)?google_\w+\.\w+)"
+_SCHEMA = Path(__file__).with_name("google_provider.json")
 
 
 @dataclass(frozen=True)
@@ -71,7 +77,16 @@ def faults(root: Path) -> list[str]:
     return [
         f"{folder.path.relative_to(root)}: {fault}"
         for folder in folders
-        for check in (_undescribed, _unknown_names, _wrong_arguments, _loose_buckets, _unreasoned_roles)
+        for check in (
+            _undescribed,
+            _unknown_names,
+            _unknown_members,
+            _wrong_arguments,
+            _wrong_settings,
+            _valueless,
+            _loose_buckets,
+            _unreasoned_roles,
+        )
         for fault in check(folder)
     ]
 
@@ -117,7 +132,7 @@ def _unknown_names(folder: Folder) -> Iterator[str]:
         f"local.{name} is not declared"
         for name in set(re.findall(r"\blocal\.(\w+)", expressions)) - set(folder.locals)
     )
-    named = set(re.findall(r"(?<![\w./-])((?:data\.)?google_\w+\.\w+)", expressions))
+    named = set(re.findall(_RESOURCE, expressions))
     yield from (f"{name} is not declared" for name in named - set(folder.resources))
     outputs = cache(lambda module: set(read(_source(folder, module)).outputs))
     for module, output in set(re.findall(r"\bmodule\.(\w+)(?:\[[^]]*\])?(?:\.(\w+))?", expressions)):
@@ -140,6 +155,82 @@ def _wrong_arguments(folder: Folder) -> Iterator[str]:
         required = {name for name, variable in variables.items() if "default" not in variable}
         yield from (f"module {module} takes no {name}" for name in set(block) - _META_ARGUMENTS - set(variables))
         yield from (f"module {module} needs {name}" for name in required - set(block))
+
+
+@cache
+def provider() -> dict[str, Any]:
+    """The provider's version, and by resource its `arguments` and what else is `told` of it."""
+    return json.loads(_SCHEMA.read_text())
+
+
+def _wrong_settings(folder: Folder) -> Iterator[str]:
+    """What a resource is given against what the provider says that it takes."""
+    for name, block in folder.resources.items():
+        kind = name.rpartition(".")[0]
+        if kind not in provider():
+            yield f"{name} is of a kind that google_provider.json lacks"
+            continue
+        given = {key: value for key, value in block.items() if key not in _OF_ANY_RESOURCE}
+        yield from _of_a_block(name, given, provider()[kind]["arguments"])
+
+
+def _of_a_block(name: str, given: dict[str, Any], takes: dict[str, Any]) -> Iterator[str]:
+    dynamic = [item for block in given.get("dynamic", []) for item in block.items()]
+    blocks = [(key, value) for key, value in given.items() if key != "dynamic"]
+    blocks += [(key, block["content"]) for key, block in dynamic]
+    names = {key for key, _ in blocks}
+    yield from (f"{name} takes no {key}" for key in sorted(names - set(takes)))
+    yield from (f"{name} needs {key}" for key, one in takes.items() if one["required"] and key not in names)
+    for key, value in blocks:
+        within = takes.get(key, {}).get("block")
+        if within and not isinstance(value, list):
+            yield f"{name}: {key} is a block"
+        elif within:
+            for inner in value:
+                yield from _of_a_block(f"{name}.{key}", inner, within)
+
+
+def _valueless(folder: Folder) -> Iterator[str]:
+    """A variable of a container that is given none: the service would find it empty."""
+    for name, block in folder.resources.items():
+        for variable in _blocks(block, "env"):
+            if not ({"value", "value_source"} & set(variable)) or variable.get("value") == "":
+                yield f"{name}: its variable {variable.get('name')} has no value"
+
+
+def _blocks(value: Any, kind: str) -> Iterator[dict[str, Any]]:
+    """All blocks of a kind within a value."""
+    if isinstance(value, list):
+        for inner in value:
+            yield from _blocks(inner, kind)
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            if key == kind and isinstance(inner, list):
+                yield from inner
+            yield from _blocks(inner, kind)
+
+
+def _unknown_members(folder: Folder) -> Iterator[str]:
+    """What is read of a resource, of a local value or of what `for_each` walks over."""
+    expressions = _expressions(folder)
+    for name, member in set(re.findall(_RESOURCE + r"(?:\[[^]]*\])?\.(\w+)", expressions)):
+        known = provider().get(name.rpartition(".")[0])
+        if name in folder.resources and known and member not in {"id", *known["arguments"], *known["told"]}:
+            yield f"{name} tells no {member}"
+    for path in set(re.findall(r"\blocal((?:\.\w+)+)", expressions)):
+        value: Any = folder.locals
+        for step in path[1:].split("."):
+            if isinstance(value, dict) and step not in value:
+                yield f"local{path} is not declared"
+                break
+            value = value.get(step) if isinstance(value, dict) else None
+    for name, block in folder.resources.items():
+        walked = re.fullmatch(r"\$\{local\.(\w+)\}", str(block.get("for_each", "")))
+        items = folder.locals.get(walked[1]) if walked else None
+        if isinstance(items, dict) and all(isinstance(item, dict) for item in items.values()):
+            read_of = {field for text in _strings(block) for field in re.findall(r"\beach\.value\.(\w+)", text)}
+            for key, item in items.items():
+                yield from (f"{name}: {walked[1]}.{key} has no {field}" for field in sorted(read_of - set(item)))
 
 
 def _loose_buckets(folder: Folder) -> Iterator[str]:

@@ -1,12 +1,14 @@
 """Terraform's files: parsed, their names and roles checked. Nothing is planned or applied: no Terraform is here."""
 
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("hcl2", reason="python-hcl2 isn't installed; 'make environment' installs it")
-from terraform_files import faults, granted_roles, read
+import google_provider
+from terraform_files import faults, granted_roles, provider, read
 
 from pipeline.config import load_config
 from pipeline.runners.vertex_preflight import roles
@@ -37,6 +39,21 @@ ALLOWED_ROLES = {
 
 def test_every_file_parses_and_every_name_in_it_exists():
     assert faults(TERRAFORM) == []
+
+
+def test_provider_that_is_asked_for_is_the_one_whose_arguments_are_known():
+    known = provider()["version"].split(".")
+    for versions in TERRAFORM.rglob("versions.tf"):
+        [asked] = re.findall(r'version = "~> ([\d.]+)"', versions.read_text())
+        assert asked.split(".") == known[:2], versions
+    assert google_provider.used(TERRAFORM) == set(provider()) - {"version"}
+
+
+def test_accounts_that_modules_are_handed_exist():
+    accounts = set(read(TERRAFORM / "modules" / "identities").locals["accounts"])
+    platform = TERRAFORM / "modules" / "platform"
+    named = {name for file in platform.glob("*.tf") for name in re.findall(r'emails\["(\w+)"\]', file.read_text())}
+    assert len(named) > 3 and named <= accounts
 
 
 def test_every_module_is_there_and_only_they():
@@ -111,6 +128,7 @@ def test_both_environments_differ_in_what_can_be_lost():
 BUCKET = """
 resource "google_storage_bucket" "images" {
   name                        = var.name
+  location                    = "us-central1"
   uniform_bucket_level_access = true
   public_access_prevention    = "enforced"
 
@@ -119,8 +137,18 @@ resource "google_storage_bucket" "images" {
   }
 
   lifecycle_rule {
+    action {
+      type = "Delete"
+    }
     condition {
       age = 7
+    }
+  }
+
+  dynamic "encryption" {
+    for_each = [var.name]
+    content {
+      default_kms_key_name = encryption.value
     }
   }
 }
@@ -138,8 +166,25 @@ locals {
 resource "google_project_iam_member" "this" {
   for_each = local.grants
 
-  role   = each.value.role
-  member = "serviceAccount:${google_storage_bucket.images.name}"
+  project = var.name
+  role    = each.value.role
+  member  = "serviceAccount:${google_storage_bucket.images.name}"
+}
+
+resource "google_cloud_run_v2_service" "this" {
+  name     = var.name
+  location = "us-central1"
+
+  template {
+    containers {
+      image = local.grants.run.reason
+
+      env {
+        name  = "NAME"
+        value = var.name
+      }
+    }
+  }
 }
 """
 VARIABLE = """
@@ -222,6 +267,50 @@ def test_sound_pair_of_modules_has_no_faults(tmp_path):
             "serviceAccount:${google_storage_bucket.images.name}",
             "allUsers",
             "child: google_project_iam_member.this is for everybody",
+        ),
+        (
+            "uniform_bucket_level_access",
+            "uniform_access",
+            "child: google_storage_bucket.images takes no uniform_access",
+        ),
+        (
+            "default_kms_key_name",
+            "kms_key_name",
+            "child: google_storage_bucket.images.encryption takes no kms_key_name",
+        ),
+        (
+            "default_kms_key_name = encryption.value",
+            "",
+            "child: google_storage_bucket.images.encryption needs default_kms_key_name",
+        ),
+        ("  project = var.name\n", "", "child: google_project_iam_member.this needs project"),
+        ("      age =", "      days =", "child: google_storage_bucket.images.lifecycle_rule.condition takes no days"),
+        (
+            "    condition {",
+            "    condition = {",
+            "child: google_storage_bucket.images.lifecycle_rule: condition is a block",
+        ),
+        (
+            '"google_storage_bucket"',
+            '"google_storage_buckets"',
+            "child: google_storage_buckets.images is of a kind that google_provider.json lacks",
+        ),
+        (
+            "${google_storage_bucket.images.name}",
+            "${google_storage_bucket.images.email}",
+            "child: google_storage_bucket.images tells no email",
+        ),
+        ("each.value.role", "each.value.rule", "child: google_project_iam_member.this: grants.run has no rule"),
+        ("local.grants.run.reason", "local.grants.runs.reason", "child: local.grants.runs.reason is not declared"),
+        (
+            "        value = var.name\n",
+            "",
+            "child: google_cloud_run_v2_service.this: its variable NAME has no value",
+        ),
+        (
+            "        value = var.name\n",
+            '        value = ""\n',
+            "child: google_cloud_run_v2_service.this: its variable NAME has no value",
         ),
         ("module.child[0].bucket", "module.child[0].buckets", "parent: module.child has no output buckets"),
         ("module.child[0].bucket", "module.chidl.bucket", "parent: module.chidl is not declared"),
