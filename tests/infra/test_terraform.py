@@ -4,6 +4,7 @@ import re
 import shutil
 from pathlib import Path
 
+import celpy
 import pytest
 
 pytest.importorskip("hcl2", reason="python-hcl2 isn't installed; 'make environment' installs it")
@@ -11,6 +12,7 @@ import google_provider
 from terraform_files import faults, granted_roles, provider, read
 
 from pipeline.config import load_config
+from pipeline.runners import job_template
 from pipeline.runners.vertex_preflight import roles
 
 TERRAFORM = Path(__file__).parents[2] / "infra" / "terraform"
@@ -102,14 +104,55 @@ def test_preflight_asks_for_the_roles_that_are_granted():
 
 
 def test_service_that_starts_runs_may_read_what_was_deployed_and_start_it_and_no_more():
-    grants = read(TERRAFORM / "modules" / "identities").locals
+    identities = read(TERRAFORM / "modules" / "identities")
+    grants = identities.locals
     kinds = ("project_roles", "bucket_roles", "registry_roles", "impersonations")
-    granted = [grant for kind in kinds for grant in grants[kind].values() if grant["account"] == "submitter"]
-    assert sorted(grant["role"] for grant in granted) == [
-        "roles/aiplatform.user",
-        "roles/iam.serviceAccountUser",
-        "roles/storage.objectViewer",
-    ]
+    granted = {
+        grant["role"]: grant for kind in kinds for grant in grants[kind].values() if grant["account"] == "submitter"
+    }
+    starter = "${google_project_iam_custom_role.starter.name}"
+    assert set(granted) == {starter, "roles/iam.serviceAccountUser", "roles/storage.objectViewer"}
+    # What pipeline/runners/vertex_jobs.py asks for: post, get, list.
+    permissions = {f"aiplatform.pipelineJobs.{verb}" for verb in ("create", "get", "list")}
+    assert set(grants["starter_permissions"]) == permissions
+    role = identities.resources["google_project_iam_custom_role.starter"]
+    assert role["permissions"] == "${local.starter_permissions}"
+
+
+def test_service_that_starts_runs_reads_the_deployed_pipeline_alone():
+    """As IAM would decide it: whether the condition holds for an object, or for the bucket that is listed."""
+    grants = read(TERRAFORM / "modules" / "identities").locals
+    condition = grants["bucket_roles"]["submitter_runs"]["only"].replace('\\"', '"')
+    root, values = storage_root(), {"local.deployed": grants["deployed"], "var.runs_bucket": "b"}
+    values["var.runs_folder"] = root.rpartition("/")[2]
+    while "${" in condition:
+        condition = re.sub(r"\$\{([\w.]+)\}", lambda found: values[found[1]], condition)
+
+    def holds(kind, name):
+        resource = {"type": f"storage.googleapis.com/{kind}", "name": f"projects/_/buckets/b{name}"}
+        program = celpy.Environment().program(celpy.Environment().compile(condition))
+        return bool(program.evaluate({"resource": celpy.json_to_cel(resource)}))
+
+    assert root == "gs://b/runs"
+    assert holds("Object", "/objects/" + job_template.uri(root).removeprefix("gs://b/"))
+    assert holds("Bucket", "")
+    for name in ("runs/summaries/1.json", "runs/deployed.json", "deployed/job.json", "runs/pushed/1/saved_model.pb"):
+        assert not holds("Object", f"/objects/{name}"), name
+
+
+def storage_root():
+    storage = read(TERRAFORM / "modules" / "storage")
+    root = storage.outputs["pipeline_root"]["value"].replace("${local.runs_folder}", storage.locals["runs_folder"])
+    return root.replace("${google_storage_bucket.runs.name}", "b")
+
+
+def test_every_role_of_our_own_has_its_permissions_from_a_list_above():
+    roles_of_our_own = [name for name in every_resource() if "iam_custom_role" in name]
+    assert roles_of_our_own == ["google_project_iam_custom_role.starter"]
+
+
+def every_resource():
+    return [name for path in TERRAFORM.rglob("main.tf") for name in read(path.parent).resources]
 
 
 def test_pipeline_can_only_read_the_images_that_it_is_given():

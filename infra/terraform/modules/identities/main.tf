@@ -1,6 +1,14 @@
 # Who may do what, and why; the trigger's own two roles and those on the key are beside what they are for. Nobody is given
 # owner or editor, and what a bucket, a repository or an account can carry is not granted on the project.
 locals {
+  # Where `make deploy` leaves the pipeline, as conditions name objects.
+  deployed = "projects/_/buckets/${var.runs_bucket}/objects/${var.runs_folder}/deployed/"
+  starter_permissions = [
+    "aiplatform.pipelineJobs.create",
+    "aiplatform.pipelineJobs.get",
+    "aiplatform.pipelineJobs.list",
+  ]
+
   accounts = {
     pipeline  = "Nodes of the pipeline and the workers of Pretrain"
     dataflow  = "Dataflow's workers"
@@ -29,7 +37,7 @@ locals {
     }
     submitter_vertex = {
       account = "submitter"
-      role    = "roles/aiplatform.user"
+      role    = google_project_iam_custom_role.starter.name
       reason  = "creates the pipeline job, and looks whether it exists already or another goes on"
     }
     # An account of one's own gets none of the rights of Cloud Build's default account.
@@ -77,10 +85,12 @@ locals {
       role    = "roles/storage.objectUser"
       reason  = "Beam writes shards and temporary files, and renames them"
     }
+    # Of all objects it reads only that one; names it may list, or a missing one would look like a missing role.
     submitter_runs = {
       account = "submitter"
       bucket  = var.runs_bucket
       role    = "roles/storage.objectViewer"
+      only    = "resource.type == \"storage.googleapis.com/Bucket\" || resource.name.startsWith(\"${local.deployed}\")"
       reason  = "reads the deployed pipeline"
     }
     builder_runs = {
@@ -147,6 +157,15 @@ locals {
   }
 }
 
+# The one account that answers calls from outside: aiplatform.user would let it register models and read every dataset.
+resource "google_project_iam_custom_role" "starter" {
+  project     = var.project
+  role_id     = "simclrStarter"
+  title       = "Starts SimCLR's runs"
+  description = "What infra/trigger asks of Vertex AI."
+  permissions = local.starter_permissions
+}
+
 resource "google_service_account" "this" {
   for_each = local.accounts
 
@@ -169,6 +188,14 @@ resource "google_storage_bucket_iam_member" "this" {
   bucket = each.value.bucket
   role   = each.value.role
   member = google_service_account.this[each.value.account].member
+
+  dynamic "condition" {
+    for_each = compact([lookup(each.value, "only", "")])
+    content {
+      title      = each.key
+      expression = condition.value
+    }
+  }
 }
 
 resource "google_artifact_registry_repository_iam_member" "this" {

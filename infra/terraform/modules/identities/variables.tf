@@ -28,6 +28,11 @@ variable "runs_bucket" {
   type        = string
 }
 
+variable "runs_folder" {
+  description = "Folder of the bucket that is the pipeline root."
+  type        = string
+}
+
 variable "repository" {
   description = "Artifact Registry repository of the images."
   type        = string

@@ -59,6 +59,7 @@ module "identities" {
   region        = var.region
   images_bucket = module.storage.images_bucket
   runs_bucket   = module.storage.runs_bucket
+  runs_folder   = module.storage.runs_folder
   repository    = module.registry.repository
 
   depends_on = [module.services]

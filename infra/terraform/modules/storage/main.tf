@@ -1,3 +1,7 @@
+locals {
+  runs_folder = "runs"
+}
+
 # Images are brought by people and kept; runs are made by the pipeline. Apart, so that the pipeline can be given the one to
 # read only.
 resource "google_storage_bucket" "images" {
@@ -59,7 +63,7 @@ resource "google_storage_bucket" "runs" {
     }
     condition {
       days_since_noncurrent_time = 1
-      matches_prefix             = ["runs/checkpoints/", "runs/dataflow/"]
+      matches_prefix             = ["${local.runs_folder}/checkpoints/", "${local.runs_folder}/dataflow/"]
     }
   }
 
@@ -78,7 +82,7 @@ resource "google_storage_bucket" "runs" {
     }
     condition {
       age            = var.temporary_days
-      matches_prefix = ["runs/dataflow/"]
+      matches_prefix = ["${local.runs_folder}/dataflow/"]
     }
   }
 

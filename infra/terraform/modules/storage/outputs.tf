@@ -8,7 +8,12 @@ output "runs_bucket" {
   value       = google_storage_bucket.runs.name
 }
 
+output "runs_folder" {
+  description = "Folder of that bucket that is the pipeline root."
+  value       = local.runs_folder
+}
+
 output "pipeline_root" {
-  description = "What to write into `vertex.pipeline_root`; the lifecycle rules name its folders."
-  value       = "gs://${google_storage_bucket.runs.name}/runs"
+  description = "What to write into `vertex.pipeline_root`."
+  value       = "gs://${google_storage_bucket.runs.name}/${local.runs_folder}"
 }
