@@ -234,6 +234,15 @@ def test_gpu_of_a_node_is_checked():
     assert gravest("vertex.region=us-south1", of=field) is Severity.ERROR
 
 
+@pytest.mark.parametrize(("field", "most", "more"), [("cpu", 96, 97), ("memory_gb", 640, 641)])
+def test_node_that_is_larger_than_any_machine_is_a_warning_with_the_largest(field, most, more):
+    field = f"vertex.nodes.transform.{field}"
+    assert stands(offline.check(config(f"{field}={most}"), TABLE), field) == []
+    found = offline.check(config(f"{field}={more}"), TABLE)
+    assert stands(found, field) == [Severity.WARNING]
+    assert f"more than {most}" in words(found, field)
+
+
 def test_workers_machine_and_subnetwork_are_checked():
     assert gravest(of="beam.dataflow.machine_type") is Severity.OK
     assert gravest("beam.dataflow.machine_type=z9-odd-4", of="beam.dataflow.machine_type") is Severity.WARNING

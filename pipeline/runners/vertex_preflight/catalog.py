@@ -110,6 +110,13 @@ class Catalog(Settings):
         vcpus = int(found["vcpus"]) if shape else 0
         return Machine(found["family"], vcpus, vcpus * shape.gb, None) if shape and vcpus in shape.vcpus else None
 
+    @property
+    def largest(self) -> tuple[int, float]:
+        """Most vCPUs and most GB of a machine that is not made for an accelerator."""
+        shapes = [shape for family in self.families.values() for shape in family.shapes.values()]
+        most = [max(shape.vcpus) for shape in shapes]
+        return max(most), max(vcpus * shape.gb for vcpus, shape in zip(most, shapes, strict=True))
+
     def alike(self, name: str) -> list[str]:
         """The machines of the same family and shape; none: the table does not know these at all."""
         kind = name.rpartition("-")[0]

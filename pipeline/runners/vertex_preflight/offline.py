@@ -20,7 +20,7 @@ _IMAGE = re.compile(r"[a-z0-9][a-z0-9.:-]*(/[a-z0-9][a-z0-9._:-]*)*(:[\w.-]+)?(@
 
 def check(config: PipelineConfig, table: Catalog) -> list[Finding]:
     """All that the configuration alone tells."""
-    found = [*places(config, table), *images(config), *node_accelerators(config, table)]
+    found = [*places(config, table), *images(config), *node_machines(config, table)]
     found += [*pretraining(config, table), *workers(config, table)]
     found += [*serving(config, table), *quotas(config, table)]
     return found + cost.estimate(config, table)
@@ -110,13 +110,25 @@ def _near(region: str) -> tuple[str, ...]:
     return tuple(name for name in _MULTI_REGIONS if name == continent)
 
 
-def node_accelerators(config: PipelineConfig, table: Catalog) -> Iterator[Finding]:
-    """GPUs of the pipeline's own nodes."""
+def node_machines(config: PipelineConfig, table: Catalog) -> Iterator[Finding]:
+    """Size and GPUs of the pipeline's own nodes."""
     for kind in needs.nodes(config):
         node: NodeConfig = getattr(config.vertex.nodes, kind)
+        yield from _size(kind, node, table)
         if node.accelerator:
             field = f"vertex.nodes.{kind}.accelerator"
             yield from _gpu(field, node.accelerator, node.accelerator_count, node.cpu, config.vertex.region, table)
+
+
+def _size(kind: str, node: NodeConfig, table: Catalog) -> Iterator[Finding]:
+    """Vertex AI looks for a machine of that size, and a run waits for one that there is not."""
+    vcpus, gb = table.largest
+    for field, wanted, most in (("cpu", node.cpu, vcpus), ("memory_gb", node.memory_gb, gb)):
+        if wanted > most:
+            yield warning(
+                f"vertex.nodes.{kind}.{field}",
+                f"{wanted:g}: no machine of the table of {table.date} has more than {most:g}",
+            )
 
 
 def pretraining(config: PipelineConfig, table: Catalog) -> Iterator[Finding]:
