@@ -130,6 +130,7 @@ def _nodes(
         examples=labeled.transform.outputs["transformed_examples"],
         fractions=json.dumps(config.fractions),
         seed=config.seed,
+        store=config.retrain.store,
         code_version=code_version("components.label_fraction_split.executor"),
     )
     examples, graph = split.outputs["fraction_examples"], labeled.transform.outputs["transform_graph"]

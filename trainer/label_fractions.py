@@ -2,13 +2,17 @@
 
 A class is put in the order of sha256(seed:key) and a fraction takes the head of that order. So an example's place
 depends on nothing but its key: reading order and shards don't matter, smaller fractions lie inside larger ones, and
-new data only moves the boundary in its own class.
+new data only moves the boundary in its own class. Where an earlier choice is known, not even that: the images of then
+stay where they are, and the new ones make up what is missing.
 """
 
 import hashlib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
+from types import MappingProxyType
+
+NO_CHOICE: Mapping[str, float | None] = MappingProxyType({})
 
 
 def hash_rank(key: str, *, seed: int) -> str:
@@ -57,3 +61,58 @@ def select(keys_by_class: Mapping[str, Iterable[str]], fraction: float, *, seed:
     ordered = {name: sorted(keys, key=lambda key: hash_rank(key, seed=seed)) for name, keys in keys_by_class.items()}
     quotas = class_quotas(fraction, {name: len(keys) for name, keys in ordered.items()})
     return {name: keys[: quotas[name]] for name, keys in ordered.items()}
+
+
+def smallest_fractions(
+    keys_by_class: Mapping[str, Iterable[str]],
+    fractions: Sequence[float],
+    *,
+    seed: int,
+    earlier: Mapping[str, float | None] = NO_CHOICE,
+) -> dict[str, float | None]:
+    """Says for each key which is the smallest fraction that holds it; all larger ones do too.
+
+    What an earlier choice says of a key stays, though its class has grown or shrunk since. New keys, those of the
+    smallest hashes first, fill each fraction up to its quota. Without an earlier choice that is `select` of each
+    fraction. Where keys have gone, a fraction may hold more than its quota until its class has grown again. It never
+    holds none of a class: the key that is nearest to it then moves into it.
+
+    Args:
+      keys_by_class: different keys, no two classes sharing one, at least one of each, in any order.
+      fractions: different numbers in (0, 1].
+      seed: another seed, another choice.
+      earlier: what this function returned of earlier keys, with the same fractions and seed.
+
+    Returns:
+      By key, the smallest fraction that it is in; None: it is in none of them.
+    """
+    classes = {name: list(keys) for name, keys in keys_by_class.items()}
+    sizes = {name: len(keys) for name, keys in classes.items()}
+    quotas = {fraction: class_quotas(fraction, sizes) for fraction in sorted(fractions)}
+    found: dict[str, float | None] = {}
+    for name, keys in classes.items():
+        of_class = {fraction: quota[name] for fraction, quota in quotas.items()}
+        found |= _fill_up(sorted(keys, key=lambda key: hash_rank(key, seed=seed)), of_class, earlier)
+    return found
+
+
+def _fill_up(
+    keys: Sequence[str], quotas: Mapping[float, int], earlier: Mapping[str, float | None]
+) -> dict[str, float | None]:
+    """Of one class: keys in the order of their hashes, quotas from the smallest fraction on."""
+    placed = {key: earlier[key] for key in keys if key in earlier}
+    new = [key for key in keys if key not in earlier][::-1]
+    for fraction, quota in quotas.items():
+        held = sum(lies_in(smallest, fraction) for smallest in placed.values())
+        for _ in range(min(quota - held, len(new))):
+            placed[new.pop()] = fraction
+            held += 1
+        if not held:
+            # Of several that are as near, the first in the order of their hashes.
+            placed[min(placed, key=lambda key: placed[key] or math.inf)] = fraction
+    return placed | dict.fromkeys(new)
+
+
+def lies_in(smallest: float | None, fraction: float) -> bool:
+    """Whether a key is in a fraction, by the smallest that it is in."""
+    return smallest is not None and smallest <= fraction

@@ -15,6 +15,7 @@ class LabelFractionSplitSpec(component_spec.ComponentSpec):
     PARAMETERS: ClassVar = {
         "fractions": component_spec.ExecutionParameter(type=str),
         "seed": component_spec.ExecutionParameter(type=int),
+        "store": component_spec.ExecutionParameter(type=str, optional=True),
         "code_version": component_spec.ExecutionParameter(type=str),
     }
     INPUTS: ClassVar = {"examples": component_spec.ChannelParameter(type=standard_artifacts.Examples)}
@@ -34,13 +35,23 @@ class LabelFractionSplit(base_beam_component.BaseBeamComponent):
     SPEC_CLASS = LabelFractionSplitSpec
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(executor.Executor)
 
-    def __init__(self, examples: channel.BaseChannel, *, fractions: str, seed: int, code_version: str = ""):
+    def __init__(
+        self,
+        examples: channel.BaseChannel,
+        *,
+        fractions: str,
+        seed: int,
+        store: str | None = None,
+        code_version: str = "",
+    ):
         """Wires the component.
 
         Args:
           examples: transformed labelled Examples with the splits train and test.
           fractions: JSON list of numbers in (0, 1], such as "[0.01, 0.1]".
           seed: of the hash that orders the keys.
+          store: folder that keeps what was chosen, see `choices.settle`; None: nothing is kept, and where images are
+            added a fraction's boundary moves.
           code_version: part of the cache key, nothing else.
         """
         super().__init__(
@@ -48,6 +59,7 @@ class LabelFractionSplit(base_beam_component.BaseBeamComponent):
                 examples=examples,
                 fractions=fractions,
                 seed=seed,
+                store=store,
                 code_version=code_version,
                 manifest=channel.Channel(type=LabelFractions),
                 fraction_examples=channel.Channel(type=standard_artifacts.Examples),

@@ -1,12 +1,12 @@
 """Two Beam passes over the labelled examples: the first lists keys by class, the second writes the chosen examples.
 
 The choice lies between them, in this process, so that its errors reach the user as they are and not wrapped by a
-worker. Only keys are shuffled; image bytes go from file to file.
+worker. Only keys are shuffled; image bytes go from file to file. Where a store keeps earlier choices, they stay.
 """
 
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -19,16 +19,16 @@ from tfx.dsl.io import fileio
 from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils
 
+from components.label_fraction_split import choices
 from components.label_fraction_split.inventory import TRAIN_SPLIT, ClassKeys, ordered_classes
 from components.label_fraction_split.selection import fraction_split_name, parse_fractions
-from trainer.label_fractions import hash_rank, select
+from trainer.label_fractions import hash_rank, lies_in, smallest_fractions
 
 TEST_SPLIT = "test"
 MANIFEST_FILE = "manifest.json"
 _INVENTORY_FILE = "inventory.jsonl"
-
-# label → hash of the last chosen key
-_Boundary = dict[str, str]
+# The keys that are in a fraction, for the workers: with the smallest that each is in.
+_CHOSEN_FILE = "chosen.jsonl"
 
 
 class Executor(base_beam_executor.BaseBeamExecutor):
@@ -45,10 +45,11 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         Args:
           input_dict: `examples`, with the splits train and test.
           output_dict: `manifest` and `fraction_examples`.
-          exec_properties: `fractions` and `seed`, as in LabelFractionSplit.
+          exec_properties: `fractions`, `seed` and perhaps `store`, as in LabelFractionSplit.
 
         Raises:
-          ValueError: if the fractions are malformed, a split is missing, or a class has no training example.
+          ValueError: if the fractions are malformed, a split is missing, a class has no training example, or what the
+            store keeps of earlier choices is damaged.
         """
         examples = artifact_utils.get_single_instance(input_dict["examples"])
         manifest = artifact_utils.get_single_instance(output_dict["manifest"])
@@ -61,17 +62,27 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         inventory = self._take_inventory(examples, manifest.uri)
         classes = ordered_classes(inventory)
         keys_by_class = {entry.label: entry.keys for entry in inventory if entry.split == TRAIN_SPLIT}
-        chosen = {fraction: select(keys_by_class, fraction, seed=seed) for fraction in fractions}
+        if store := exec_properties.get("store"):
+            smallest = choices.settle(store, keys_by_class, fractions, seed=seed)
+        else:
+            smallest = smallest_fractions(keys_by_class, fractions, seed=seed)
 
         fraction_examples.split_names = artifact_utils.encode_split_names(
             [fraction_split_name(fraction) for fraction in fractions] + [TEST_SPLIT]
         )
         examples_utils.set_payload_format(fraction_examples, example_gen_pb2.FORMAT_TF_EXAMPLE)
-        boundaries = {
-            fraction_split_name(fraction): {label: hash_rank(keys[-1], seed=seed) for label, keys in choice.items()}
-            for fraction, choice in chosen.items()
+        splits = {fraction_split_name(fraction): fraction for fraction in fractions}
+        self._write_examples(examples, fraction_examples, manifest.uri, splits=splits, smallest=smallest)
+        chosen = {
+            fraction: {
+                label: sorted(
+                    (key for key in keys_by_class[label] if lies_in(smallest[key], fraction)),
+                    key=partial(hash_rank, seed=seed),
+                )
+                for label in classes
+            }
+            for fraction in fractions
         }
-        self._write_examples(examples, fraction_examples, boundaries=boundaries, seed=seed)
         _write_json(
             f"{manifest.uri}/{MANIFEST_FILE}",
             {
@@ -79,10 +90,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 "n_examples": sum(map(len, keys_by_class.values())),
                 "seed": seed,
                 "fractions": {
-                    str(fraction): {
-                        "counts": {label: len(choice[label]) for label in classes},
-                        "keys": {label: choice[label] for label in classes},
-                    }
+                    str(fraction): {"counts": {label: len(keys) for label, keys in choice.items()}, "keys": choice}
                     for fraction, choice in chosen.items()
                 },
             },
@@ -109,18 +117,32 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         return inventory
 
     def _write_examples(
-        self, examples: types.Artifact, output: types.Artifact, *, boundaries: dict[str, _Boundary], seed: int
+        self,
+        examples: types.Artifact,
+        output: types.Artifact,
+        directory: str,
+        *,
+        splits: Mapping[str, float],
+        smallest: Mapping[str, float | None],
     ) -> None:
+        # Through a file, for a million keys would not fit into a Dataflow job's description.
+        path = f"{directory}/{_CHOSEN_FILE}"
+        with fileio.open(path, "w") as file:
+            file.write("".join(f"{json.dumps(pair)}\n" for pair in smallest.items() if pair[1] is not None))
         with self._make_beam_pipeline() as pipeline:
+            chosen = pipeline | "ReadChosen" >> beam.io.ReadFromText(path) | "ParseChosen" >> beam.Map(_pair)
             fractions = (
                 pipeline
                 | f"Read[{TRAIN_SPLIT}]" >> _read(examples, TRAIN_SPLIT)
-                | beam.FlatMap(_into_fractions, boundaries=boundaries, seed=seed).with_outputs(*boundaries)
+                | beam.FlatMap(_into_fractions, splits=splits, smallest=beam.pvalue.AsDict(chosen)).with_outputs(
+                    *splits
+                )
             )
-            for split in boundaries:
+            for split in splits:
                 _ = fractions[split] | f"Write[{split}]" >> _write(output, split)
             test = pipeline | f"Read[{TEST_SPLIT}]" >> _read(examples, TEST_SPLIT)
             _ = test | f"Write[{TEST_SPLIT}]" >> _write(output, TEST_SPLIT)
+        fileio.remove(path)
 
 
 def _require_splits(examples: types.Artifact) -> None:
@@ -151,13 +173,17 @@ def _inventory_line(group: tuple[str, str, int], keys: Iterator[str]) -> str:
     return json.dumps(dataclasses.asdict(ClassKeys(*group, keys=sorted(keys))))
 
 
+def _pair(line: str) -> tuple[str, float]:
+    key, fraction = json.loads(line)
+    return key, fraction
+
+
 def _into_fractions(
-    record: bytes, *, boundaries: dict[str, _Boundary], seed: int
+    record: bytes, *, splits: dict[str, float], smallest: dict[str, float]
 ) -> Iterator[beam.pvalue.TaggedOutput]:
-    example = tf.train.Example.FromString(record)
-    label, rank = _text(example, "label"), hash_rank(_text(example, "key"), seed=seed)
-    for split, last_rank in boundaries.items():
-        if rank <= last_rank[label]:
+    key = _text(tf.train.Example.FromString(record), "key")
+    for split, fraction in splits.items():
+        if lies_in(smallest.get(key), fraction):
             yield beam.pvalue.TaggedOutput(split, record)
 
 

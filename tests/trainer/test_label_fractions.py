@@ -4,7 +4,7 @@ from fractions import Fraction
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainer.label_fractions import class_quotas, hash_rank, select
+from trainer.label_fractions import class_quotas, hash_rank, lies_in, select, smallest_fractions
 
 FRACTIONS = st.integers(1, 1000).map(lambda thousandths: thousandths / 1000)
 KEYS_BY_CLASS = st.dictionaries(
@@ -12,6 +12,9 @@ KEYS_BY_CLASS = st.dictionaries(
     st.sets(st.text(min_size=1, max_size=4), min_size=1, max_size=40),
     min_size=1,
 )
+# As ingestion gives them: no key is of two images.
+DIFFERENT_KEYS = KEYS_BY_CLASS.map(lambda classes: {c: {f"{c}/{key}" for key in keys} for c, keys in classes.items()})
+SEVERAL_FRACTIONS = st.lists(FRACTIONS, min_size=1, max_size=3, unique=True)
 SEEDS = st.integers(0, 3)
 
 
@@ -86,3 +89,56 @@ def test_imagenet_like_classes_get_twelve_or_thirteen():
     quotas = class_quotas(0.01, {f"class {i:03}": 1281 for i in range(1000)})
     assert set(quotas.values()) == {12, 13}
     assert sum(quotas.values()) == 12_810
+
+
+def held(smallest, keys, fraction):
+    return {key for key in keys if lies_in(smallest[key], fraction)}
+
+
+@settings(deadline=None)  # the machine may be busy
+@given(DIFFERENT_KEYS, SEVERAL_FRACTIONS, SEEDS)
+def test_smallest_fractions_of_a_first_choice_are_those_that_are_selected(keys_by_class, fractions, seed):
+    smallest = smallest_fractions(keys_by_class, fractions, seed=seed)
+    for fraction in fractions:
+        chosen = select(keys_by_class, fraction, seed=seed)
+        for label, keys in keys_by_class.items():
+            assert held(smallest, keys, fraction) == set(chosen[label])
+
+
+@settings(deadline=None)  # the machine may be busy
+@given(st.lists(DIFFERENT_KEYS, min_size=2, max_size=4), SEVERAL_FRACTIONS, SEEDS)
+def test_as_labels_arrive_no_image_changes_its_fractions_and_each_class_has_its_quota(arrivals, fractions, seed):
+    known, smallest = {}, {}
+    for arrived in arrivals:
+        known = {label: known.get(label, set()) | arrived.get(label, set()) for label in known | arrived}
+        before, smallest = smallest, smallest_fractions(known, fractions, seed=seed, earlier=smallest)
+        assert before.items() <= smallest.items()
+        sizes = {label: len(keys) for label, keys in known.items()}
+        for fraction in fractions:
+            counts = {label: len(held(smallest, keys, fraction)) for label, keys in known.items()}
+            quotas = class_quotas(fraction, sizes)
+            # More only where a class that came in between took another place in the alphabet, by which shares round.
+            assert all(quotas[label] <= counts[label] <= quotas[label] + 1 for label in known)
+
+
+def test_without_the_earlier_choice_an_image_would_change_its_fraction():
+    keys = [f"image-{number}" for number in range(400)]
+    smallest = {}
+    for count in range(100, 401, 20):
+        before, smallest = smallest, smallest_fractions({"cat": keys[:count]}, [0.1], seed=0)
+        if not before.items() <= smallest.items():
+            return
+    raise AssertionError("the boundary never moved: the test above would pass without an earlier choice")
+
+
+def test_images_that_go_and_come_back_are_where_they_were_and_no_class_is_ever_left_out():
+    keys = [f"image-{number}" for number in range(20)]
+    first = smallest_fractions({"cat": keys}, [0.1, 0.5], seed=0)
+    tenth, half = (held(first, keys, fraction) for fraction in (0.1, 0.5))
+    left = [key for key in keys if key not in tenth]
+    shrunk = smallest_fractions({"cat": left}, [0.1, 0.5], seed=0, earlier=first)
+    # The nearest one moves into it: of the next larger fraction, that of the smallest hash.
+    moved = min(half - tenth, key=lambda key: hash_rank(key, seed=0))
+    assert {key for key in left if shrunk[key] != first[key]} == {moved} and shrunk[moved] == 0.1
+    again = smallest_fractions({"cat": keys}, [0.1, 0.5], seed=0, earlier=first | shrunk)
+    assert again == first | shrunk

@@ -49,14 +49,14 @@ def write_examples(directory, *, shards=1, **splits):
     return examples
 
 
-def run(examples, directory, *, fractions="[0.1, 0.5]", seed=0):
+def run(examples, directory, *, fractions="[0.1, 0.5]", seed=0, **more):
     manifest, output = LabelFractions(), standard_artifacts.Examples()
     manifest.uri, output.uri = str(directory / "manifest"), str(directory / "examples")
     executor = Executor(BaseBeamExecutor.Context())
     executor.Do(
         {"examples": [examples]},
         {"manifest": [manifest], "fraction_examples": [output]},
-        {"fractions": fractions, "seed": seed, "code_version": ""},
+        {"fractions": fractions, "seed": seed, "code_version": "", **more},
     )
     return json.loads((directory / "manifest" / "manifest.json").read_text()), output
 
@@ -131,3 +131,26 @@ def test_missing_split_is_refused_by_name(tmp_path):
     examples = write_examples(tmp_path / "input", train=TRAIN)
     with pytest.raises(ValueError, match=r"'train' and 'test'; received \['train'\]"):
         run(examples, tmp_path)
+
+
+def test_with_a_store_no_image_changes_its_split_when_labels_arrive(tmp_path):
+    def splits(train, name, **more):
+        examples = write_examples(tmp_path / name / "input", train=train, test=TEST)
+        manifest, output = run(examples, tmp_path / name, **more)
+        found = {}
+        for split, fraction in (("fraction-10pct", "0.1"), ("fraction-50pct", "0.5")):
+            found[split] = {text(example, "key") for example in read(output, split)}
+            assert found[split] == {key for keys in manifest["fractions"][fraction]["keys"].values() for key in keys}
+        return found
+
+    store = str(tmp_path / "store")
+    grown = TRAIN + [record(f"late-{i}", CLASSES[i % 3]) for i in range(45)]
+    before, after = splits(TRAIN, "before", store=store), splits(grown, "after", store=store)
+    anew = splits(grown, "anew")
+    for split, keys in before.items():
+        assert {key for key in after[split] if key.startswith("train-")} == keys
+        assert len(after[split]) == len(anew[split]) > len(keys)
+    # Without what the store keeps, some would have changed theirs.
+    assert {key for keys in anew.values() for key in keys if key.startswith("train-")} != set().union(
+        *before.values()
+    )
