@@ -1,6 +1,7 @@
 """The directory that models are pushed to: 1/, 2/, 3/ …, and CHAMPION, the number of the best of them."""
 
 import contextlib
+import dataclasses
 import fcntl
 import json
 import posixpath
@@ -22,6 +23,7 @@ from components.push.publishing import (
     write_atomically,
     write_object,
 )
+from components.span_ingest.folder import open_folder
 
 RECORD_FILE = f"{ADDED_FOLDER}/record.json"
 _LOCK_FILE = ".lock"
@@ -31,8 +33,10 @@ class VersionedDirectory:
     """A directory of numbered SavedModels as TensorFlow Serving reads it.
 
     On a local disk, pushes exclude each other by a lock and a version appears by one rename. On an object store there
-    is neither: a version is whole when it has its saved_model.pb, a number that a killed push has begun is never used
-    again, and one push at a time is the caller's duty.
+    is neither: a version is whole when it has its saved_model.pb, and its number belongs to the push that created its
+    fingerprint, which only one can. So a number that a killed push has begun is never used again, and two pushes at
+    once leave two whole versions; which of them the pointer names, and whose line the history keeps, is the last
+    one's. One push at a time is the caller's duty there.
     """
 
     def __init__(self, path: str):
@@ -114,13 +118,22 @@ class VersionedDirectory:
         """
         version = max(pointer.numbers(self.path), default=0) + 1
         additions = Additions(
-            texts={FINGERPRINT_FILE: model_fingerprint, RECORD_FILE: json.dumps(record or {}, indent=1)},
+            texts={RECORD_FILE: json.dumps(record or {}, indent=1)},
             copies={posixpath.join(ADDED_FOLDER, name): source for name, source in (copies or {}).items()},
         )
         if self._is_remote:
+            version = self._claim(version, model_fingerprint)
             publish_model_file_last(model_path, self.path_of(version), additions)
         else:
+            additions = dataclasses.replace(additions, texts={FINGERPRINT_FILE: model_fingerprint, **additions.texts})
             publish_by_rename(model_path, Path(self.path_of(version)), additions)
+        return version
+
+    def _claim(self, version: int, model_fingerprint: str) -> int:
+        """Takes the first number from `version` on that no other push has taken meanwhile."""
+        folder = open_folder(self.path)
+        while not folder.create(f"{version}/{FINGERPRINT_FILE}", model_fingerprint.encode()):
+            version += 1
         return version
 
     def record(self, version: int) -> dict[str, Any]:

@@ -222,5 +222,27 @@ def test_number_of_a_half_written_version_on_an_object_store_is_never_used_again
     assert object_store.versions() == [2]
 
 
+def test_of_two_pushes_at_once_onto_an_object_store_each_has_a_version_of_its_own(object_store, models, destination):
+    """The second one begins and ends after the first has looked for a number, before it has taken one."""
+    first, second = models
+    theirs = VersionedDirectory(str(destination))
+    theirs._is_remote = True
+    numbers, rival = versions.pointer.numbers, []
+
+    def looked(path):
+        found = numbers(path)
+        if not rival:
+            rival.append(None)
+            rival[0] = theirs.add(second, model_fingerprint=fingerprint(second))
+        return found
+
+    with mock.patch.object(versions.pointer, "numbers", looked):
+        ours = object_store.add(first, model_fingerprint=fingerprint(first))
+    assert (ours, rival) == (2, [1])
+    # As a server reads them: no file of the one among those of the other.
+    assert whole_versions(destination) == {1: fingerprint(second), 2: fingerprint(first)}
+    assert [object_store.find(fingerprint(model)) for model in models] == [2, 1]
+
+
 def test_url_is_kept_as_it_is():
     assert VersionedDirectory("gs://bucket/models/").path_of(3) == "gs://bucket/models/3"
