@@ -60,6 +60,11 @@ def test_span_ingest_knows_source_settings_and_the_test_images():
     assert (settings["store"], settings["window_spans"]) == ("gs://my-bucket/spans", 4)
 
 
+def test_label_fractions_know_where_the_earlier_choice_is_kept():
+    assert build(_STORE)["LabelFractionSplit"].exec_properties["store"] == "gs://my-bucket/spans"
+    assert build()["LabelFractionSplit"].exec_properties["store"] is None
+
+
 def test_pretraining_and_report_read_what_span_ingest_gives():
     nodes = build(_STORE)
     assert nodes["StatisticsGen-unlabeled"].inputs["examples"].producer_component_id == "SpanIngest"
