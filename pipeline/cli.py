@@ -237,7 +237,7 @@ def _execute(config: PipelineConfig, execute: Callable[["Terminal", float, "Jour
         )
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - each is told in words
         message, code = _told(error, log_path)
-        outcome, words = _outcome(error), str(error)
+        outcome, words = _outcome(error), str(error) or _goes_on(error)
     journal.end(outcome, exit_code=code, words=words)
     for line in (message, journal.problem):
         if line:
@@ -257,6 +257,11 @@ def _outcome(error: BaseException) -> "Outcome | None":
     if isinstance(error, NodeFailedError) and error.refused_data:
         return "stopped by drift" if error.node == _DRIFT_NODE else "data refused"
     return "failed"
+
+
+def _goes_on(error: BaseException) -> str:
+    """Why, of what says nothing itself: an interrupt from the keyboard."""
+    return "Interrupted: the next run goes on from there." if isinstance(error, KeyboardInterrupt) else ""
 
 
 def _told(error: BaseException, log_path: Path) -> tuple[str, int]:

@@ -109,7 +109,7 @@ def run(
         made = _make_span(store, settings, delivery, ledger, store.next_number(spans), read_work)
         if made is not None:
             swept = store.sweep()
-            notes += [f"{len(swept)} unfinished attempts of earlier runs were removed"] if swept else []
+            notes += [f"unfinished attempts of earlier runs were removed: {len(swept)}"] if swept else []
             ledger = ledgers.extended(store, ledger, made)
             return Cycle((*spans, made), ledger, delivery, made, (*notes, *deliveries.in_words(delivery)))
         notes.append("another run ingested at the same time and was first; this one looked again")
@@ -134,19 +134,16 @@ def judge(
       min_window_images: what has to be there at least, such as one batch.
     """
     new = sum(span.counts.kept for span in spans if span.number > trained)
+    came = f"{new} new image{'s' * (new != 1)}"
     if new == 0 and min_new_images > 0:
         return Verdict(False, new, "no new images: nothing to do")
     if new < min_new_images:
-        return Verdict(
-            False, new, f"{new} new images, fewer than retrain.min_new_images = {min_new_images}: waiting for more"
-        )
+        return Verdict(False, new, f"{came}, fewer than retrain.min_new_images = {min_new_images}: waiting for more")
     if in_window < max(min_window_images, 1):
-        return Verdict(
-            False,
-            new,
-            f"the window has {in_window} images, and a batch takes {min_window_images}: waiting for more",
-        )
-    return Verdict(True, new, f"{new} new images, {in_window} in the window")
+        there = f"{in_window} image{'s' * (in_window != 1)}"
+        words = f"the window has {there}, and a batch takes {min_window_images}: waiting for more"
+        return Verdict(False, new, words)
+    return Verdict(True, new, f"{came}, {in_window} in the window")
 
 
 def _make_span(

@@ -164,14 +164,32 @@ def counted(rows: Iterable[Mapping[str, Any]]) -> dict[str, int]:
 
 def in_words(delivery: Delivery) -> Iterator[str]:
     """What a person should hear of it, a sentence each; nothing of files that are simply new."""
-    for paths, what in (
-        (delivery.changed, "changed since they were ingested, and are read again"),
-        (delivery.late, "belong to an earlier delivery than one that was ingested before"),
-        (delivery.unsettled, "are still being written, and are left for the next run"),
-        (delivery.vanished, "were ingested once and are there no more; their images stay"),
+    for paths, one, several in (
+        (
+            delivery.changed,
+            "has changed since it was ingested, and is read again",
+            "have changed since they were ingested, and are read again",
+        ),
+        (
+            delivery.late,
+            "belongs to an earlier delivery than one that was ingested before",
+            "belong to an earlier delivery than one that was ingested before",
+        ),
+        (
+            delivery.unsettled,
+            "is still being written, and is left for the next run",
+            "are still being written, and are left for the next run",
+        ),
+        (
+            delivery.vanished,
+            "was ingested once and is there no more; what was kept of it stays",
+            "were ingested once and are there no more; what was kept of them stays",
+        ),
     ):
-        if paths:
-            yield f"{len(paths)} files {what}, such as {paths[0]}"
+        if len(paths) == 1:
+            yield f"{paths[0]} {one}"
+        elif paths:
+            yield f"{len(paths)} files {several}, such as {paths[0]}"
 
 
 def _path_and_member(uri: str, by_uri: Mapping[str, str]) -> tuple[str, str | None]:

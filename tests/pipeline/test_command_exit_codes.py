@@ -11,6 +11,7 @@ from rich.console import Console
 
 from components.span_ingest.store import DamagedError
 from pipeline import cli, cli_cloud, outlook, preflight
+from pipeline.history.records import Records
 from pipeline.runners import compiled, console, local
 from pipeline.runners.results import NodeFailedError, NotPushedError
 from pipeline.runners.run_folder import RunFolderError
@@ -230,8 +231,10 @@ def test_run_that_ends_in_whatever_way_has_its_code_and_its_record(
     monkeypatch.setattr(outlook, "look", lambda _config: outlook.Outlook("x", None, 1, ()))
     found = invoke(command, "--output", places["new"], "--set", f"retrain.store={places['empty']}")
     assert (found[0], words in found[1]) == (code, True), found
-    [record] = (places["new"] / "history").glob("*.json")
-    assert f'"exit_code": {code}' in record.read_text()
+    [record] = Records(str(places["new"])).read()[0]
+    assert record.exit_code == code
+    if isinstance(error, KeyboardInterrupt):
+        assert (record.outcome, record.words) == ("interrupted", "Interrupted: the next run goes on from there.")
 
 
 @pytest.mark.parametrize("command", OF_THE_CLOUD)

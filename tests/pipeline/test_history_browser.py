@@ -67,6 +67,13 @@ def test_page_draws_its_charts_without_complaint_or_request_and_stays_in_its_wid
             ".scroll", "all => all.map(one => one.scrollWidth - one.clientWidth)"
         )
         assert frames == [0] * 4, "nothing is cut"
+    # Why a run ended as it did is read without moving the table, and also where it was moved.
+    for shift in (0, 10_000):
+        visit.page.eval_on_selector("#runs .scroll", f"frame => {{ frame.scrollLeft = {shift}; }}")
+        edges = visit.page.eval_on_selector_all(
+            "#runs .words", "all => all.map(one => one.getBoundingClientRect()).map(box => [box.left, box.right])"
+        )
+        assert len(edges) == 10 and all(0 <= left < right <= width for left, right in edges)
     assert visit.page.locator("img[onerror]").count() == 0 and visit.page.get_by_text(HOSTILE).count() == 4
     visit.page.get_by_role("row").filter(has_text="2026-01-17").get_by_role("link").click()
     assert visit.page.title() == "the report of week 8"

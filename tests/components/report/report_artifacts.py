@@ -183,7 +183,7 @@ def write_spans(sources: Sources, *, file_name: str = "new.png") -> None:
         for span, given in ((1, (12, 9, 2, 1, 9)), (2, (3, 1, 2, 0, 1)))
     ]
     told = {
-        "decision": {"proceed": True, "new_images": 1, "words": "1 new images, 10 in the window"},
+        "decision": {"proceed": True, "new_images": 1, "words": "1 new image, 10 in the window"},
         "notes": [f"2 files were ingested once and are there no more; their images stay, such as {file_name}"],
         "window": window,
         "near_duplicates": {

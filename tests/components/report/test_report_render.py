@@ -81,7 +81,7 @@ def test_page_tells_of_the_spans_where_the_source_grows(content, tmp_path):
     text = _Page(page).text
     for words in (
         "Window of spans",
-        "1 new images, 10 in the window.",
+        "1 new image, 10 in the window.",
         f"2 files were ingested once and are there no more; their images stay, such as {ATTACK}",
         f"1 of the new images look almost like an earlier one: {ATTACK} like week1.tar!old.png. They stay.",
     ):
@@ -236,7 +236,7 @@ def test_metrics_tell_of_the_window_where_the_source_grows(content, tmp_path):
     sources = write_sources(tmp_path, n_test=30)
     write_spans(sources)
     spans = json.loads(metrics_json(load_content(sources)))["spans"]
-    assert spans["decision"] == "1 new images, 10 in the window"
+    assert spans["decision"] == "1 new image, 10 in the window"
     newest = {"span": 2, "read": 3, "kept": 1, "duplicate": 2, "rejected": 0, "images": 1}
     assert {**spans["window"][-1], **newest} == spans["window"][-1]
 
