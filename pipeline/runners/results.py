@@ -148,13 +148,18 @@ def publish(
 
 
 def decision_in_words(uris: Iterable[str]) -> str:
-    """What SpanIngest noticed, and whether it found enough to train on.
+    """What SpanIngest read and noticed, and whether it found enough to train on.
 
     Args:
         uris: of its outputs.
     """
-    [told] = [found for uri in uris if (found := _read_json(os.path.join(uri, SPANS_FILE)))]
-    return "\n".join([*(f"note: {note}" for note in told["notes"]), told["decision"]["words"]])
+    [(uri, told)] = [(uri, found) for uri in uris if (found := _read_json(os.path.join(uri, SPANS_FILE)))]
+    lines = [f"note: {note}" for note in told["notes"]]
+    if made := told["made"]:
+        counts = " + ".join(f"{name} {made[name]}" for name in ("kept", "duplicate", "rejected"))
+        why = f"; why rejected: {os.path.join(uri, 'rejects.jsonl')}" if made["rejected"] else ""
+        lines.append(f"span {made['span']}: read {made['read']} = {counts}{why}")
+    return "\n".join([*lines, told["decision"]["words"]])
 
 
 def peak_bytes() -> int:

@@ -101,7 +101,7 @@ def test_each_week_has_its_outcome(weeks, sample_pngs):
     weeks.deliver({"again.png": cats[16]})
     assert weeks.run() is None
     assert "SpanTrained" in weeks.printed and weeks.printed.count("not run") == 2
-    assert "no new images: nothing to do" in weeks.printed
+    assert "\nspan 2: read 1 = kept 0 + duplicate 1 + rejected 0\nno new images: nothing to do" in weeks.printed
     assert len(weeks.counted()) == 1 and weeks.store.trained() == 1
     assert weeks.spans_json()["made"] == {"span": 2, "read": 1, "kept": 0, "duplicate": 1, "rejected": 0}
     assert weeks.run() == "no new images: nothing to do"
@@ -122,6 +122,15 @@ def test_each_week_has_its_outcome(weeks, sample_pngs):
     assert [(span["span"], span["images"]) for span in told["window"]] == [(1, 8), (2, 0), (3, 2)]
     assert told["decision"] == {"proceed": True, "new_images": 2, "words": "2 new images, 10 in the window"}
     assert told["near_duplicates"]["compared"] == 2
+
+
+def test_rejects_of_a_delivery_are_told_with_where_they_are_explained(weeks, sample_pngs):
+    cats = sample_pngs["cat"]
+    weeks.deliver({**{f"{n}.png": cats[n] for n in range(16, 24)}, "half.png": cats[24][:200]})
+    assert weeks.run() is None
+    told = re.search(r"\nspan 1: read 9 = kept 8 \+ duplicate 0 \+ rejected 1; why rejected: (.*)\n", weeks.printed)
+    [reject] = Path(told[1]).read_text().splitlines()
+    assert "half.png" in reject
 
 
 def test_few_new_images_wait_for_more_and_then_all_are_trained_on(weeks, sample_pngs):
