@@ -237,7 +237,7 @@ def _execute(config: PipelineConfig, execute: Callable[["Terminal", float, "Jour
         )
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - each is told in words
         message, code = _told(error, log_path)
-        outcome, words = _outcome(error), str(error) or _goes_on(error)
+        outcome, words = _outcome(error), _why(error)
     journal.end(outcome, exit_code=code, words=words)
     for line in (message, journal.problem):
         if line:
@@ -259,9 +259,15 @@ def _outcome(error: BaseException) -> "Outcome | None":
     return "failed"
 
 
-def _goes_on(error: BaseException) -> str:
-    """Why, of what says nothing itself: an interrupt from the keyboard."""
-    return "Interrupted: the next run goes on from there." if isinstance(error, KeyboardInterrupt) else ""
+def _why(error: BaseException) -> str:
+    """How the history says why a run did not end well."""
+    from pipeline.runners.results import NodeFailedError
+
+    if isinstance(error, NodeFailedError):
+        return f"{error.node}: {error}"
+    if isinstance(error, KeyboardInterrupt) and not str(error):
+        return "Interrupted: the next run goes on from there."
+    return str(error)
 
 
 def _told(error: BaseException, log_path: Path) -> tuple[str, int]:

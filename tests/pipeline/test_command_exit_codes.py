@@ -233,6 +233,8 @@ def test_run_that_ends_in_whatever_way_has_its_code_and_its_record(
     assert (found[0], words in found[1]) == (code, True), found
     [record] = Records(str(places["new"])).read()[0]
     assert record.exit_code == code
+    if isinstance(error, NodeFailedError):
+        assert record.words == f"{error.node}: {error}"
     if isinstance(error, KeyboardInterrupt):
         assert (record.outcome, record.words) == ("interrupted", "Interrupted: the next run goes on from there.")
 
