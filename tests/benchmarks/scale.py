@@ -64,6 +64,18 @@ def split(count: int) -> Callable[[], object]:
     return lambda: label_fractions.select(keys, 0.01, seed=1)
 
 
+def split_grown(count: int) -> Callable[[], object]:
+    """The same where a tenth of the labels is new, and the choice among the others is kept."""
+    first, keys = defaultdict(list), defaultdict(list)
+    for number in range(count):
+        name, key = str(number % _CLASSES), f"image-{number:09}"
+        keys[name].append(key)
+        if number < count - count // 10 or not first[name]:
+            first[name].append(key)
+    earlier = label_fractions.smallest_fractions(first, [0.01], seed=1)
+    return lambda: label_fractions.smallest_fractions(keys, [0.01], seed=1, earlier=earlier)
+
+
 def find_near(count: int) -> Callable[[], object]:
     """A tenth of the images is new, and compared with the window of the others."""
     hashes = np.random.default_rng(1).integers(0, 2**64, count, np.uint64)
@@ -102,7 +114,14 @@ def _parquet(table: pa.Table) -> bytes:
     return buffer.getvalue()
 
 
-PARTS = {"look-up": look_up, "read and write": write_and_read, "split": split, "near": find_near, "settle": settle}
+PARTS = {
+    "look-up": look_up,
+    "read and write": write_and_read,
+    "split": split,
+    "split, grown": split_grown,
+    "near": find_near,
+    "settle": settle,
+}
 
 
 def seconds(prepare: Callable[[int], Callable[[], object]], count: int, *, rounds: int = _ROUNDS) -> float:
