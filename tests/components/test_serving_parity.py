@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 from tfx.components.trainer.fn_args_utils import FnArgs
 
 from components.training import classifier, common, pretrain
-from trainer import data, export, stages
+from trainer import data, export, probes, stages
 from trainer.config import (
     AugmentConfig,
     ClassifierConfig,
@@ -156,6 +157,32 @@ def test_served_classifier_scores_the_test_images_as_the_training_did(served, fi
     hits = predictions["probabilities"].argmax(axis=1) == predictions["label_index"]
     assert row["top1"] == pytest.approx(hits.mean())
     assert (row["arm"], row["n_labels"], row["n_test"], row["settings"]["batch_size"]) == ("finetune", 42, 42, 20)
+
+
+def test_served_classifier_comes_with_its_weights_by_which_it_teaches(finetuned, evaluated, served):
+    teacher, encoder, classes = export.load_classifier(finetuned.serving_model_dir)
+    assert encoder == TINY
+    assert list(classes) == json.loads(Path(finetuned.serving_model_dir, "assets.extra", "classes.json").read_text())
+    logits, h = teacher(evaluated, training=False)
+    np.testing.assert_allclose(tf.nn.softmax(logits), served["serving_default/probabilities"], atol=1e-5)
+    np.testing.assert_allclose(h, served["embed/embedding"], atol=1e-5)
+
+
+def test_classifier_on_a_layer_of_the_projection_head_comes_with_that_layer(transformed, pretrained, tmp_path):
+    custom_config = {
+        "arm": "finetune",
+        "fraction": 0.5,
+        "config": FINETUNE.model_copy(update={"head_layer": 1}).model_dump_json(),
+        "encoder": TINY.model_dump_json(),
+        "seed": 0,
+    }
+    args = fn_args(tmp_path, transformed, custom_config, base_model=pretrained.serving_model_dir)
+    classifier.run_fn(args)
+    teacher, _, _ = export.load_classifier(args.serving_model_dir)
+    scored = probes.classify(teacher, data.open_examples([transformed.examples]))
+    expected = np.load(f"{args.model_run_dir}/predictions.npz")
+    np.testing.assert_array_equal(scored.key, expected["key"])
+    np.testing.assert_allclose(scored.probabilities, expected["probabilities"], atol=1e-6)
 
 
 def test_served_encoder_embeds_as_the_loaded_weights_do(run_bare, tmp_path, pretrained, raw_images, evaluated):
