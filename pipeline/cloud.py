@@ -127,12 +127,12 @@ class RetryConfig(Settings):
 
 
 class PretrainingConfig(Settings):
-    """The machines that Pretrain hires on Vertex AI as a CustomJob."""
+    """The machines that Pretrain, and each Distill, hires on Vertex AI as a CustomJob."""
 
     machine_type: str | None = Field(
         None,
         description="such as n1-standard-8, cloud-tpu (v2, v3) or ct5lp-hightpu-4t (v5e); null: no machines of its "
-        "own, Pretrain trains in its node",
+        "own, a training is in its node",
     )
     image: str | None = Field(None, description="image of the workers, for a TPU its own; null: `vertex.image`")
     accelerator: Gpu | Literal["TPU_V2", "TPU_V3"] | None = Field(None, description="of each machine; null for v5e")

@@ -4,13 +4,13 @@ import math
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from components.drift.settings import DriftConfig
 from components.span_ingest.settings import RetrainConfig
-from components.training.settings import WarmStartConfig
+from components.training.settings import DistillationConfig, WarmStartConfig
 from pipeline.cloud import DataflowConfig, VertexConfig
-from trainer.config import Count, Probability, Settings, StagesConfig, load
+from trainer.config import Count, PretrainConfig, Probability, Settings, StagesConfig, load
 
 _SAMPLE = {
     "unlabeled": "data/cifar10_sample/train.tar",
@@ -115,12 +115,26 @@ class PipelineConfig(StagesConfig):
         (0.01, 0.1), min_length=1, description="shares of the labels to learn from; class-balanced and nested"
     )
     warm_start: WarmStartConfig = WarmStartConfig()
+    distill: DistillationConfig = Field(DistillationConfig(), validate_default=True)
     gate: GateConfig = GateConfig()
     retrain: RetrainConfig = RetrainConfig()
     drift: DriftConfig = DriftConfig()
     beam: BeamConfig = BeamConfig()
     vertex: VertexConfig = VertexConfig()
     output: str = Field("runs/local", description="folder of everything that a run leaves")
+
+    @field_validator("distill", mode="before")
+    @classmethod
+    def _student_is_like_its_teacher(cls, distill: Any, info: ValidationInfo) -> Any:
+        """What is not said of the student is as of `pretrain.encoder`: without a word, self-distillation."""
+        distill = distill.model_dump(exclude_unset=True) if isinstance(distill, Settings) else distill
+        student = distill.get("student", {}) if isinstance(distill, dict) else None
+        if not isinstance(student, dict):
+            return distill
+        # What a validator has seen is no longer JSON, whose arrays are tuples to it.
+        given = {name: tuple(value) if isinstance(value, list) else value for name, value in student.items()}
+        like = info.data["pretrain"].encoder.model_dump() if "pretrain" in info.data else {}
+        return {**distill, "student": {**like, **given}}
 
     @field_validator("fractions")
     @classmethod
@@ -136,35 +150,47 @@ class PipelineConfig(StagesConfig):
             "finetune.augment.crop.size_px": self.finetune.augment.crop.size_px,
             "supervised.augment.crop.size_px": self.supervised.augment.crop.size_px,
         }
+        if self.distill.enabled:
+            sizes["distill.augment.crop.size_px"] = self.distill.augment.crop.size_px
         if len(set(sizes.values())) > 1:
             given = ", ".join(f"{name} = {'null' if size is None else size}" for name, size in sizes.items())
             raise ValueError(
-                f"{given}: what is pretrained is fine-tuned, and the baseline must be the same network, so set all "
-                "three to one size or to null"
+                f"{given}: what is pretrained is fine-tuned and teaches, and the baseline must be the same network, "
+                "so set all of them to one size or to null"
             )
         return self
 
     @model_validator(mode="after")
-    def _strategy_uses_the_machines(self) -> "PipelineConfig":
-        machines, strategy = self.vertex.pretraining, self.pretrain.compute.strategy
-        if machines.machine_type is not None and strategy != machines.strategy:
-            raise ValueError(
-                f"pretrain.compute.strategy = {strategy}: vertex.pretraining hires {machines.machines} of "
-                f"{machines.machine_type} with accelerator_count {machines.accelerator_count}, which "
-                f"{machines.strategy} uses"
-            )
+    def _strategies_use_the_machines(self) -> "PipelineConfig":
+        machines = self.vertex.pretraining
+        for name, training in self.on_pretraining_machines.items():
+            strategy = training.compute.strategy
+            if machines.machine_type is not None and strategy != machines.strategy:
+                raise ValueError(
+                    f"{name}.compute.strategy = {strategy}: vertex.pretraining hires {machines.machines} of "
+                    f"{machines.machine_type} with accelerator_count {machines.accelerator_count}, which "
+                    f"{machines.strategy} uses"
+                )
         return self
 
     @model_validator(mode="after")
-    def _machines_divide_the_batch(self) -> "PipelineConfig":
-        machines, batch_size = self.vertex.pretraining, self.pretrain.batch_size
-        if machines.machine_type is not None and batch_size is not None and batch_size % machines.replicas:
-            near = batch_size // machines.replicas * machines.replicas or machines.replicas
-            raise ValueError(
-                f"pretrain.batch_size = {batch_size}: vertex.pretraining hires {machines.replicas} replicas, each of "
-                f"which takes as many images: set it to a multiple of {machines.replicas}, such as {near}"
-            )
+    def _machines_divide_the_batches(self) -> "PipelineConfig":
+        machines = self.vertex.pretraining
+        for name, training in self.on_pretraining_machines.items():
+            batch_size = training.batch_size
+            if machines.machine_type is not None and batch_size is not None and batch_size % machines.replicas:
+                near = batch_size // machines.replicas * machines.replicas or machines.replicas
+                raise ValueError(
+                    f"{name}.batch_size = {batch_size}: vertex.pretraining hires {machines.replicas} replicas, each "
+                    f"of which takes as many images: set it to a multiple of {machines.replicas}, such as {near}"
+                )
         return self
+
+    @property
+    def on_pretraining_machines(self) -> dict[str, PretrainConfig | DistillationConfig]:
+        """The trainings on all unlabeled images, by section: `vertex.pretraining` has machines for them."""
+        trainings: dict[str, PretrainConfig | DistillationConfig] = {"pretrain": self.pretrain}
+        return trainings | ({"distill": self.distill} if self.distill.enabled else {})
 
     @model_validator(mode="after")
     def _probe_needs_no_images(self) -> "PipelineConfig":
@@ -186,7 +212,11 @@ def load_config(path: str | None = None, overrides: Sequence[str] = ()) -> Pipel
 
 
 def _defaults() -> dict[str, Any]:
-    """All defaults, so that giving one field of a section leaves the section's others as they are."""
+    """All defaults, so that giving one field of a section leaves the section's others as they are.
+
+    What follows from other fields is left out.
+    """
     settings = PipelineConfig().model_dump(mode="json")
     settings["data"].update(dict.fromkeys(_SAMPLE))
+    settings["distill"]["student"] = {}
     return settings

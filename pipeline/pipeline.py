@@ -13,30 +13,26 @@ from tensorflow_model_analysis.proto import config_pb2 as tfma
 from tfx.components import Evaluator, ExampleValidator, SchemaGen, StatisticsGen, Trainer, Transform
 from tfx.dsl.components.base.base_node import BaseNode
 from tfx.orchestration.pipeline import Pipeline
-from tfx.proto import trainer_pb2
-from tfx.types import BaseChannel
 
 from components.anomaly_gate.component import AnomalyGate
+from components.distill.component import Distill
 from components.drift.component import Drift
 from components.image_example_gen.component import ImageExampleGen
 from components.label_fraction_split.component import LabelFractionSplit
-from components.label_fraction_split.selection import fraction_split_name
 from components.leakage_gate.component import LeakageGate
 from components.linear_eval.component import LinearEval
 from components.push.component import Push
 from components.report.component import Report
 from components.span_ingest.component import SpanIngest
-from pipeline import ingestion
+from pipeline import ingestion, trainings
 from pipeline.code_version import code_version
 from pipeline.config import PipelineConfig
 from pipeline.ingestion import LABELED, UNLABELED
-from trainer.config import ClassifierConfig, dump
+from trainer.config import dump
 
 NAME = "simclr"
 _SPANS = "spans"
 _PREPROCESSING = "components.transform.preprocessing"
-_PRETRAIN = "components.training.pretrain"
-_CLASSIFIER = "components.training.classifier"
 
 
 @dataclass(frozen=True)
@@ -63,6 +59,7 @@ def create_pipeline(
     fingerprints: Mapping[str, str] | None = None,
     beam_pipeline_args: Sequence[str] = (),
     pretrainer: Callable[..., Trainer] = Trainer,
+    distiller: Callable[..., Distill] = Distill,
     registrar: Callable[..., BaseNode] | None = None,
     all_wait: bool = True,
     **runner_settings: Any,
@@ -80,6 +77,7 @@ def create_pipeline(
             a folder that was removed and made anew.
         beam_pipeline_args: of all Beam stages.
         pretrainer: makes Pretrain from the arguments of the stock Trainer, which trains in its own node.
+        distiller: makes the nodes that distil from the arguments of Distill, which trains in its own node.
         registrar: makes the node that registers what was pushed, from `pushed_model` and `report`; None: none.
         all_wait: whether nodes that need only labelled images wait for that, too. A condition is part of a node's
             cache key, so these then run anew with each span: where a cached node costs nothing, False is better.
@@ -91,6 +89,7 @@ def create_pipeline(
             locations,
             fingerprints=fingerprints or {},
             pretrainer=pretrainer,
+            distiller=distiller,
             registrar=registrar,
             conditions=conditions,
             all_wait=all_wait,
@@ -111,6 +110,7 @@ def _nodes(
     *,
     fingerprints: Mapping[str, str],
     pretrainer: Callable[..., Trainer],
+    distiller: Callable[..., Distill],
     registrar: Callable[..., BaseNode] | None,
     conditions: contextlib.ExitStack,
     all_wait: bool,
@@ -135,13 +135,20 @@ def _nodes(
     )
     examples, graph = split.outputs["fraction_examples"], labeled.transform.outputs["transform_graph"]
     supervised = [
-        _classifier("supervised", config.supervised, fraction, config, examples, graph)
+        trainings.classifier("supervised", config.supervised, fraction, config, examples, graph)
         for fraction in config.fractions
     ]
     if not all_wait:
         conditions.enter_context(there_is_enough)
     unlabeled = _prepare(UNLABELED, config, unlabeled_images)
-    pretrain = _pretrain(config, locations, unlabeled.transform.outputs["transformed_examples"], graph, pretrainer)
+    pretrain = trainings.pretrain(
+        config,
+        unlabeled.transform.outputs["transformed_examples"],
+        graph,
+        checkpoints=locations.checkpoints,
+        pushed=locations.pushed,
+        make=pretrainer,
+    )
     leakage = LeakageGate(
         labeled=labeled_images.outputs["examples"],
         unlabeled=unlabeled_images.outputs["examples"],
@@ -163,10 +170,26 @@ def _nodes(
         code_version=code_version("components.linear_eval.executor"),
     )
     finetuned = [
-        _classifier("finetune", config.finetune, fraction, config, examples, graph, pretrain.outputs["model"])
+        trainings.classifier(
+            "finetune", config.finetune, fraction, config, examples, graph, pretrain.outputs["model"]
+        )
         for fraction in config.fractions
     ]
-    candidate = finetuned[-1]
+    distilled = [
+        trainings.distill(
+            config,
+            fraction,
+            examples,
+            graph,
+            unlabeled=unlabeled.transform.outputs["transformed_examples"],
+            teacher=teacher.outputs["model"],
+            checkpoints=locations.checkpoints,
+            make=distiller,
+        )
+        for fraction, teacher in zip(config.fractions, finetuned, strict=True)
+        if config.distill.enabled
+    ]
+    candidate = (finetuned + distilled)[-1]
     evaluator = Evaluator(
         examples=labeled.images.outputs["examples"],
         example_splits=["test"],
@@ -192,7 +215,7 @@ def _nodes(
         pretrain_run=pretrain.outputs["model_run"],
         label_fractions=split.outputs["manifest"],
         probe_results=linear_eval.outputs["probe_results"],
-        runs=[trainer.outputs["model_run"] for trainer in finetuned + supervised],
+        runs=[trainer.outputs["model_run"] for trainer in finetuned + distilled + supervised],
         evaluation=evaluator.outputs["evaluation"],
         blessing=evaluator.outputs["blessing"],
         pushed_model=push.outputs["pushed_model"],
@@ -221,6 +244,7 @@ def _nodes(
         pretrain,
         linear_eval,
         *finetuned,
+        *distilled,
         *supervised,
         evaluator,
         push,
@@ -282,64 +306,6 @@ def _drift(
         seed=config.seed,
         code_version=code_version("components.drift.executor"),
     )
-
-
-def _pretrain(
-    config: PipelineConfig,
-    locations: Locations,
-    examples: BaseChannel,
-    transform_graph: BaseChannel,
-    make: Callable[..., Trainer],
-) -> Trainer:
-    return make(
-        run_fn=f"{_PRETRAIN}.run_fn",
-        examples=examples,
-        transform_graph=transform_graph,
-        train_args=trainer_pb2.TrainArgs(splits=["train"]),
-        eval_args=trainer_pb2.EvalArgs(splits=["train"]),
-        custom_config={
-            "config": config.pretrain.model_dump_json(),
-            "seed": config.seed,
-            "checkpoint_root": locations.checkpoints,
-            "code_version": code_version(_PRETRAIN),
-            **_warm_start(config, locations),
-        },
-    ).with_id("Pretrain")
-
-
-def _warm_start(config: PipelineConfig, locations: Locations) -> dict[str, str]:
-    if not config.warm_start.enabled:
-        return {}
-    return {"warm_start": config.warm_start.model_dump_json(), "pushed": locations.pushed}
-
-
-def _classifier(
-    arm: str,
-    settings: ClassifierConfig,
-    fraction: float,
-    config: PipelineConfig,
-    examples: BaseChannel,
-    transform_graph: BaseChannel,
-    pretrained: BaseChannel | None = None,
-) -> Trainer:
-    split = fraction_split_name(fraction)
-    node = {"finetune": "FineTune", "supervised": "Supervised"}[arm]
-    return Trainer(
-        run_fn=f"{_CLASSIFIER}.run_fn",
-        examples=examples,
-        transform_graph=transform_graph,
-        base_model=pretrained,
-        train_args=trainer_pb2.TrainArgs(splits=[split]),
-        eval_args=trainer_pb2.EvalArgs(splits=["test"]),
-        custom_config={
-            "arm": arm,
-            "fraction": fraction,
-            "config": settings.model_dump_json(),
-            "encoder": config.pretrain.encoder.model_dump_json(),
-            "seed": config.seed,
-            "code_version": code_version(_CLASSIFIER),
-        },
-    ).with_id(f"{node}-{split.removeprefix('fraction-')}")
 
 
 def _eval_config(config: PipelineConfig) -> tfma.EvalConfig:

@@ -9,6 +9,9 @@ from pydantic_core import PydanticUndefined
 from pipeline.config import PipelineConfig
 from trainer.config import Settings
 
+# Sections whose fields are, where nothing is said of them, as those of another.
+_FOLLOWS = {"distill.student.": "pretrain.encoder."}
+
 
 @dataclass(frozen=True)
 class FieldReference:
@@ -32,7 +35,7 @@ def fields(
         if isinstance(info.annotation, type) and issubclass(info.annotation, Settings):
             yield from fields(info.annotation, prefix=f"{path}.", values=default)
             continue
-        shown = "required" if default is PydanticUndefined else _as_yaml(default)
+        shown = _other_field(path) or ("required" if default is PydanticUndefined else _as_yaml(default))
         yield FieldReference(path, _allowed(properties[name]), shown, info.description or "")
 
 
@@ -50,6 +53,11 @@ def markdown() -> str:
     ]
     lines += [f"| `{row.path}` | {row.allowed} | `{row.default}` | {row.meaning} |" for row in fields()]
     return "\n".join(lines) + "\n"
+
+
+def _other_field(path: str) -> str | None:
+    """The field whose value is this one's default."""
+    return next((path.replace(own, other) for own, other in _FOLLOWS.items() if path.startswith(own)), None)
 
 
 def _as_yaml(value: Any) -> str:

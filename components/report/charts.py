@@ -95,7 +95,7 @@ def pretrain_chart(history: Mapping[str, np.ndarray]) -> go.Figure:
 
 
 def run_chart(runs: Sequence[Run]) -> go.Figure:
-    """Loss and learning rate of the fine-tuned and the supervised networks: colour by arm, dash by fraction."""
+    """Loss and learning rate of the classifiers: colour by arm, dash by fraction."""
     columns = [name for name in ("loss", "learning_rate") if any(name in run.history for run in runs)]
     shown = _stacked(columns, height=500)
     shown.update_layout(legend={"y": 1.08})

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from components.report.candidate import candidate_of
+
 ARM_NAMES = {
     "finetune": "Fine-tuned",
     "distill": "Distilled",
@@ -291,9 +293,10 @@ class ReportContent:
 
     @property
     def candidate(self) -> Run | None:
-        """The fine-tuned run on the largest fraction of the labels, the one that may be pushed."""
-        fine_tuned = [run for run in self.runs if run.row.arm == "finetune"]
-        return max(fine_tuned, key=lambda run: run.row.label_fraction, default=None)
+        """The run that may be pushed: of the last step that there is, on the largest fraction of the labels."""
+        rows = [{"arm": run.row.arm, "label_fraction": run.row.label_fraction, "run": run} for run in self.runs]
+        chosen = candidate_of(rows)
+        return None if chosen is None else chosen["run"]
 
 
 def percent(fraction: float) -> str:

@@ -17,14 +17,20 @@ class Headline:
 
 
 # Settings that readers know by a symbol or a shorter name.
-SETTING_NAMES = {"learning_rate": "learning rate", "tau": "τ", "temperature": "τ", "weight_decay": "weight decay"}
+SETTING_NAMES = {
+    "learning_rate": "learning rate",
+    "tau": "τ",
+    "temperature": "τ",
+    "weight_decay": "weight decay",
+    "label_weight": "label weight",
+}
 
 
 def headline(rows: Sequence[Row]) -> Headline:
     """Says what pretraining brought on the largest part of the labels short of all, and how sure that is.
 
     Fine-tuning is held against the same network from scratch; without such a pair, the linear probe against
-    the same probe of an untrained encoder.
+    the same probe of an untrained encoder. A distilled network is held against its teacher.
     """
     pairs = analysis.compare_arms(rows, "finetune", "supervised")
     probes = analysis.compare_arms(rows, "linear", "random")
@@ -45,6 +51,8 @@ def headline(rows: Sequence[Row]) -> Headline:
         return Headline(title=title, details=(_certainty(main),))
     else:
         title = "This run has no two arms on the same labels to compare."
+    if taught := analysis.compare_arms(rows, "distill", "finetune"):
+        details.append(_taught(_main(taught)))
     if probes:
         main = _main(probes)
         details.append(
@@ -108,6 +116,14 @@ def _certainty(pair: analysis.Comparison) -> str:
 def _other(pair: analysis.Comparison) -> str:
     doubt = "" if pair.is_certain else ", which may be chance"
     return f"{_on(pair)}: {_rate(pair.left)} against {_rate(pair.right)} ({_signed(pair.difference)} points{doubt})."
+
+
+def _taught(pair: analysis.Comparison) -> str:
+    doubt = "" if pair.is_certain else ", which may be chance"
+    return (
+        f"{_on(pair)} the network distilled on the unlabeled images reaches {_rate(pair.left)}, its fine-tuned "
+        f"teacher {_rate(pair.right)} ({_signed(pair.difference)} points{doubt})."
+    )
 
 
 def _rate(row: Row) -> str:

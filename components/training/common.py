@@ -1,12 +1,13 @@
 """What the run_fns share: their settings, their progress, and the files they leave for the report."""
 
 import copy
+import hashlib
 import io
 import json
 import logging
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,8 +19,8 @@ from tfx.components.trainer.fn_args_utils import FnArgs
 from tfx.dsl.io import fileio
 
 from components.transform.preprocessing import LABEL_VOCABULARY
-from trainer import images, loop
-from trainer.config import AugmentConfig
+from trainer import checkpoints, images, loop
+from trainer.config import AugmentConfig, DistillConfig, PretrainConfig
 
 _PROGRESS_LOGGER = logging.getLogger("simclr.progress")
 
@@ -74,6 +75,26 @@ def chiefs_outputs(fn_args: FnArgs, strategy: tf.distribute.Strategy) -> Iterato
         fileio.makedirs(elsewhere.model_run_dir)
         yield elsewhere
     fileio.makedirs(fn_args.serving_model_dir)
+
+
+def checkpoint_dir(
+    fn_args: FnArgs, config: PretrainConfig | DistillConfig, *, files: Iterable[str], origin: str | None = None
+) -> str:
+    """One directory for one training: other data, code or settings never find this one's checkpoints.
+
+    The machines are none of that: what was begun on some of them goes on on others.
+
+    Args:
+        fn_args: with `seed`, `code_version` and `checkpoint_root` in their `custom_config`.
+        config: of the training.
+        files: patterns of what is trained on.
+        origin: digest of the networks that the training begins with or learns from; None: there are none.
+    """
+    settings = fn_args.custom_config
+    deciding = checkpoints.fixed(config.model_dump(mode="json")), settings["seed"], settings["code_version"]
+    identity = json.dumps([sorted(files), *deciding, *filter(None, [origin])], sort_keys=True)
+    name = hashlib.sha256(identity.encode()).hexdigest()[:16]
+    return os.path.join(settings["checkpoint_root"], name)
 
 
 def class_names(fn_args: FnArgs) -> list[str]:

@@ -1,8 +1,6 @@
 """`run_fn` of the Trainer that pretrains: unlabeled examples → encoder."""
 
 import dataclasses
-import hashlib
-import json
 import logging
 import os
 
@@ -12,7 +10,7 @@ from tfx.components.trainer.fn_args_utils import FnArgs
 
 from components.training import common, warm_start
 from components.training.settings import WarmStartConfig
-from trainer import checkpoints, data, distributed, export, sources, stages, views, weights
+from trainer import data, distributed, export, sources, stages, views, weights
 from trainer.config import PretrainConfig
 
 _SHOWN_VIEWS = 8
@@ -36,7 +34,7 @@ def run_fn(fn_args: FnArgs) -> None:
     config = warm_start.scheduled(config, warm_start_config, start)
     if warm_start_config.enabled:
         _LOGGER.info("%s", start.words)
-    checkpoint_dir = _checkpoint_dir(fn_args, config, origin=start.digest)
+    checkpoint_dir = common.checkpoint_dir(fn_args, config, files=fn_args.train_files, origin=start.digest)
     with common.chiefs_outputs(fn_args, strategy) as outputs:
         _pretrain(outputs, config, start, checkpoint_dir=checkpoint_dir)
 
@@ -69,18 +67,6 @@ def _sized(config: PretrainConfig, fn_args: FnArgs) -> PretrainConfig:
     size_px = common.network_size_px(fn_args, config.augment)
     crop = config.augment.crop.model_copy(update={"size_px": size_px})
     return config.model_copy(update={"augment": config.augment.model_copy(update={"crop": crop})})
-
-
-def _checkpoint_dir(fn_args: FnArgs, config: PretrainConfig, *, origin: str | None = None) -> str:
-    """One directory for one training: other data, code or settings never find this one's checkpoints.
-
-    The machines are none of that: what was begun on some of them goes on on others.
-    """
-    settings = fn_args.custom_config
-    deciding = checkpoints.fixed(config.model_dump(mode="json")), settings["seed"], settings["code_version"]
-    identity = json.dumps([sorted(fn_args.train_files), *deciding, *filter(None, [origin])], sort_keys=True)
-    name = hashlib.sha256(identity.encode()).hexdigest()[:16]
-    return os.path.join(settings["checkpoint_root"], name)
 
 
 def _channels(files: sources.ExampleFiles) -> dict[str, list[float]]:

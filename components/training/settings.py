@@ -1,10 +1,10 @@
-"""What of a training depends on the runs before it."""
+"""What of the trainings is the pipeline's own: what depends on the runs before it, and which of them there are."""
 
 from typing import Annotated
 
 from pydantic import Field
 
-from trainer.config import Count, Positive, Settings
+from trainer.config import Count, DistillConfig, Positive, Settings
 
 
 class WarmStartConfig(Settings):
@@ -15,4 +15,14 @@ class WarmStartConfig(Settings):
     learning_rate: Positive | None = Field(None, description="rate of a warm start; null: that of `pretrain`")
     scratch_every: Annotated[int, Field(ge=0)] = Field(
         8, description="of so many runs one starts from scratch, whatever the champion; 0: none for this reason"
+    )
+
+
+class DistillationConfig(DistillConfig):
+    """Whether each fine-tuned network teaches another on the unlabeled images, and how (SimCLRv2's third step)."""
+
+    enabled: bool = Field(
+        False,
+        description="distil what was fine-tuned on each fraction; of the largest fraction the student, not its "
+        "teacher, is evaluated and pushed",
     )

@@ -4,20 +4,12 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from components.report.candidate import candidate_of
 from components.report.metrics import spans_of
 
 _MAX_LENGTH = 63
+_LEARNED = {"finetune": "fine-tuned on", "distill": "distilled from a network fine-tuned on"}
 _ILLEGAL = re.compile(r"[^a-z0-9_-]")
-
-
-def candidate_row(metrics: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The accuracy of the model that may be pushed: fine-tuned on the largest fraction of the labels.
-
-    Args:
-        metrics: the report's metrics.json.
-    """
-    fine_tuned = [row for row in metrics["rows"] if row["arm"] == "finetune"]
-    return max(fine_tuned, key=lambda row: row["label_fraction"], default=None)
 
 
 def labels(metrics: Mapping[str, Any], *, commit: str, run: str) -> dict[str, str]:
@@ -28,7 +20,7 @@ def labels(metrics: Mapping[str, Any], *, commit: str, run: str) -> dict[str, st
         commit: of the code.
         run: name of the pipeline's job.
     """
-    row = candidate_row(metrics) or {}
+    row = candidate_of(metrics["rows"]) or {}
     values = {"git_commit": commit, "run": run}
     values |= {name: f"{row[name]:.3f}" for name in ("top1", "top5") if row.get(name) is not None}
     values |= {name: row[name] for name in ("n_test", "n_labels") if name in row}
@@ -48,12 +40,12 @@ def description(metrics: Mapping[str, Any], *, commit: str, run: str, reason: st
         reason: why Push has taken the model.
         card: where the model card is.
     """
-    row = candidate_row(metrics)
+    row = candidate_of(metrics["rows"])
     lines = []
     if row is not None:
         top5 = "" if row.get("top5") is None else f", top-5 {100 * row['top5']:.1f}%"
         lines.append(
-            f"SimCLR fine-tuned on {row['n_labels']} labels: top-1 {100 * row['top1']:.1f}%{top5} "
+            f"SimCLR {_LEARNED[row['arm']]} {row['n_labels']} labels: top-1 {100 * row['top1']:.1f}%{top5} "
             f"on {row['n_test']} test images"
         )
     lines += [

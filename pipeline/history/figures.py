@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from components.report.candidate import candidate_of
 from pipeline.history.records import Accuracy, Delivery, Drift, Found, Outcome
 
-_CANDIDATE, _PUSH_NODE = "finetune", "Push"
+_PUSH_NODE = "Push"
 _COUNTED = ("read", "kept", "duplicate", "rejected")
 
 
@@ -38,9 +39,7 @@ def of_metrics(metrics: Mapping[str, Any], nodes: Iterable[Mapping[str, Any]] = 
         nodes: of the run; where they say that Push was answered from the cache, nothing was decided anew.
     """
     fields: dict[str, Any] = {}
-    rows = [row for row in metrics.get("rows", ()) if row["arm"] == _CANDIDATE]
-    if rows:
-        row = max(rows, key=lambda row: row["label_fraction"])
+    if row := candidate_of(metrics.get("rows", ())):
         fields["candidate"] = _scored(row["top1"], row["n_test"])
     if drift := metrics.get("drift"):
         fields["drift"] = _drift(drift["p_value"], drift)

@@ -67,10 +67,12 @@ def run(
     """
     started_s = time.monotonic() if started_s is None else started_s
     output = Path(config.output).resolve()
-    if config.pretrain.compute.strategy == "tpu":
+    on_tpu = [name for name, of in config.on_pretraining_machines.items() if of.compute.strategy == "tpu"]
+    if on_tpu:
+        other = " ".join(f"{name}.compute.strategy=one_device" for name in on_tpu)
         raise ConfigError(
-            "Pretrain: pretrain.compute.strategy = tpu, and no TPU is here; rehearse with pretrain.compute.strategy="
-            "one_device vertex.pretraining.machine_type=null vertex.pretraining.tpu_topology=null"
+            f"{on_tpu[0].capitalize()}: {on_tpu[0]}.compute.strategy = tpu, and no TPU is here; rehearse "
+            f"with {other} vertex.pretraining.machine_type=null vertex.pretraining.tpu_topology=null"
         )
     config = _from_here(_complete(config))
     images = _images(config, interpreters or {}, output)

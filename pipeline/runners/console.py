@@ -12,8 +12,8 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from rich.table import Table
 
 _PLAIN_LINES_PER_STAGE = 10
-_ARMS = ("linear", "finetune", "supervised", "random", "knn")
-_LEARNING_NODES = ("Pretrain", "FineTune", "Supervised", "LinearEval", "Evaluator")
+_ARMS = ("linear", "finetune", "distill", "supervised", "random", "knn")
+_LEARNING_NODES = ("Pretrain", "FineTune", "Distill", "Supervised", "LinearEval", "Evaluator")
 _WIDTH_WITHOUT_TERMINAL = 120
 
 

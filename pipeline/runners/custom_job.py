@@ -1,10 +1,11 @@
-"""Pretrain on machines of its own: the stock Vertex Trainer with a CustomJob."""
+"""Pretrain and Distill on machines of their own: nodes that start a CustomJob by TFX's Vertex Trainer."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from tfx.components import Trainer
 
+from components.distill.component import Distill
 from pipeline.cloud import VertexConfig
 
 _SECONDS_AN_HOUR = 3600
@@ -18,14 +19,9 @@ def vertex_pretrainer(vertex: VertexConfig, *, environment: Mapping[str, str]) -
         environment: variables of the workers.
     """
     # It brings the SDK of Vertex AI, which takes seconds to import.
-    from tfx.extensions.google_cloud_ai_platform import constants
-    from tfx.extensions.google_cloud_ai_platform.trainer import component, executor
+    from tfx.extensions.google_cloud_ai_platform.trainer import component
 
-    on_vertex = {
-        constants.ENABLE_VERTEX_KEY: True,
-        constants.VERTEX_REGION_KEY: vertex.region,
-        executor.TRAINING_ARGS_KEY: custom_job(vertex, environment=environment),
-    }
+    on_vertex = _on_vertex(vertex, environment, display_name="simclr-pretrain")
 
     def make(*, custom_config: Mapping[str, Any], **arguments: Any) -> Trainer:
         return component.Trainer(custom_config={**custom_config, **on_vertex}, **arguments)
@@ -33,12 +29,42 @@ def vertex_pretrainer(vertex: VertexConfig, *, environment: Mapping[str, str]) -
     return make
 
 
-def custom_job(vertex: VertexConfig, *, environment: Mapping[str, str]) -> dict[str, Any]:
+def vertex_distiller(vertex: VertexConfig, *, environment: Mapping[str, str]) -> Callable[..., Distill]:
+    """Makes the nodes that distil, each of which starts a CustomJob on as many machines as Pretrain's.
+
+    Args:
+        vertex: with `project` and `pretraining.machine_type`.
+        environment: variables of the workers.
+    """
+    from components.distill.on_vertex import VertexDistill
+
+    on_vertex = _on_vertex(vertex, environment, display_name="simclr-distill")
+
+    def make(*, custom_config: Mapping[str, Any], **arguments: Any) -> Distill:
+        return VertexDistill(custom_config={**custom_config, **on_vertex}, **arguments)
+
+    return make
+
+
+def _on_vertex(vertex: VertexConfig, environment: Mapping[str, str], *, display_name: str) -> dict[str, Any]:
+    """What TFX's Vertex Trainer looks for in `custom_config`."""
+    from tfx.extensions.google_cloud_ai_platform import constants
+    from tfx.extensions.google_cloud_ai_platform.trainer import executor
+
+    return {
+        constants.ENABLE_VERTEX_KEY: True,
+        constants.VERTEX_REGION_KEY: vertex.region,
+        executor.TRAINING_ARGS_KEY: custom_job(vertex, environment=environment, display_name=display_name),
+    }
+
+
+def custom_job(vertex: VertexConfig, *, environment: Mapping[str, str], display_name: str) -> dict[str, Any]:
     """A CustomJob as the Vertex Trainer takes it, in JSON values; it fills in the workers' command.
 
     Args:
         vertex: with `project` and `pretraining.machine_type`.
         environment: variables of the workers.
+        display_name: of the job.
     """
     pretraining = vertex.pretraining
     scheduling: dict[str, Any] = {"timeout": {"seconds": round(pretraining.timeout_h * _SECONDS_AN_HOUR)}}
@@ -50,7 +76,7 @@ def custom_job(vertex: VertexConfig, *, environment: Mapping[str, str]) -> dict[
     spec = {"worker_pool_specs": _pools(vertex, environment), "scheduling": scheduling}
     spec |= {"service_account": vertex.service_account} if vertex.service_account else {}
     spec |= {"network": vertex.network} if vertex.network else {}
-    job = {"project": vertex.project, "display_name": "simclr-pretrain", "labels": vertex.labels, "job_spec": spec}
+    job = {"project": vertex.project, "display_name": display_name, "labels": vertex.labels, "job_spec": spec}
     return job | ({"encryption_spec": {"kms_key_name": vertex.kms_key}} if vertex.kms_key else {})
 
 

@@ -19,12 +19,13 @@ from tfx.dsl.components.base.base_node import BaseNode
 from tfx.orchestration.kubeflow.decorators import FinalStatusStr
 from tfx.orchestration.kubeflow.v2.kubeflow_v2_dag_runner import KubeflowV2DagRunner, KubeflowV2DagRunnerConfig
 
+from components.distill.component import Distill
 from components.run_summary.component import RunSummary
 from pipeline.cloud import NodeConfig
 from pipeline.config import PipelineConfig
 from pipeline.pipeline import Locations, create_pipeline
 from pipeline.runners.beam_processes import beam_pipeline_args
-from pipeline.runners.custom_job import vertex_pretrainer
+from pipeline.runners.custom_job import vertex_distiller, vertex_pretrainer
 from pipeline.runners.dataflow import dataflow_args
 from pipeline.runners.registrar import vertex_registrar
 from pipeline.runners.rehearsal.specification import RefusedError, read_job
@@ -48,6 +49,7 @@ _KINDS = {
     "Transform": "transform",
     "LabelFractionSplit": "transform",
     "Pretrain": "pretrain",
+    "Distill": "pretrain",
     "FineTune": "classify",
     "Supervised": "classify",
     "LinearEval": "evaluate",
@@ -105,17 +107,18 @@ def compile_pipeline(
         allow_local_paths: for a rehearsal on this machine: sources and the pipeline root may be local.
 
     Raises:
-        ConfigError: a field is missing, a path is local, no machine is there for the strategy of Pretrain, or what is
-            compiled would not run on Vertex AI.
+        ConfigError: a field is missing, a path is local, no machine is there for the strategy of a training, or
+            what is compiled would not run on Vertex AI.
     """
     _check(config, allow_local_paths=allow_local_paths)
     fingerprints = fingerprints or {}
     vertex = config.vertex
-    pretrainer = Trainer
+    pretrainer, distiller = Trainer, Distill
     if vertex.pretraining.machine_type is not None:
         pretrainer = vertex_pretrainer(vertex, environment=_ENVIRONMENT)
+        distiller = vertex_distiller(vertex, environment=_ENVIRONMENT)
     registrar = vertex_registrar(vertex.target) if vertex.target else None
-    job = _compile(config, fingerprints, pretrainer, registrar, gpu_name=None)
+    job = _compile(config, fingerprints, pretrainer, distiller, registrar, gpu_name=None)
     job["labels"] |= vertex.labels
     job |= {"encryptionSpec": {"kmsKeyName": vertex.kms_key}} if vertex.kms_key else {}
     job |= {"serviceAccount": vertex.service_account} if vertex.service_account else {}
@@ -124,7 +127,9 @@ def compile_pipeline(
         validate(read_job(job))
     except RefusedError as error:
         raise ConfigError(f"the compiled pipeline would not run: {error}") from error
-    kubeflow = _compile(_in_its_node(config), fingerprints, Trainer, None, gpu_name=_KUBERNETES_GPU)["pipelineSpec"]
+    kubeflow = _compile(_in_its_node(config), fingerprints, Trainer, Distill, None, gpu_name=_KUBERNETES_GPU)[
+        "pipelineSpec"
+    ]
     kubeflow["defaultPipelineRoot"] = vertex.pipeline_root
 
     return _written(Path(directory), job, kubeflow)
@@ -155,24 +160,30 @@ def _check(config: PipelineConfig, *, allow_local_paths: bool) -> None:
     for field, path in paths.items():
         if path and not path.startswith("gs://") and not allow_local_paths:
             raise ConfigError(f"{field} = {path!r}: must be on gs://, no machine in the cloud sees this disk")
-    strategy = config.pretrain.compute.strategy
-    if vertex.pretraining.machine_type is None and strategy in ("tpu", "multi_worker"):
-        raise ConfigError(
-            f"pretrain.compute.strategy = {strategy}: needs machines of its own; give vertex.pretraining.machine_type"
-        )
+    for name, training in config.on_pretraining_machines.items():
+        strategy = training.compute.strategy
+        if vertex.pretraining.machine_type is None and strategy in ("tpu", "multi_worker"):
+            raise ConfigError(
+                f"{name}.compute.strategy = {strategy}: needs machines of its own; give "
+                "vertex.pretraining.machine_type"
+            )
 
 
 def _in_its_node(config: PipelineConfig) -> PipelineConfig:
-    """The configuration where there is no CustomJob: Pretrain trains in its node, on the GPUs of that node."""
+    """The configuration where there is no CustomJob: a node trains in itself, on the GPUs that it has."""
     strategy = "mirrored" if config.vertex.nodes.pretrain.accelerator_count > 1 else "one_device"
-    compute = config.pretrain.compute.model_copy(update={"strategy": strategy})
-    return config.model_copy(update={"pretrain": config.pretrain.model_copy(update={"compute": compute})})
+    trainings = {
+        name: training.model_copy(update={"compute": training.compute.model_copy(update={"strategy": strategy})})
+        for name, training in config.on_pretraining_machines.items()
+    }
+    return config.model_copy(update=trainings)
 
 
 def _compile(
     config: PipelineConfig,
     fingerprints: Mapping[str, str],
     pretrainer: Callable[..., Trainer],
+    distiller: Callable[..., Distill],
     registrar: Callable[..., BaseNode] | None,
     *,
     gpu_name: str | None,
@@ -189,6 +200,7 @@ def _compile(
         ),
         fingerprints=fingerprints,
         pretrainer=pretrainer,
+        distiller=distiller,
         registrar=registrar,
     )
     for node in pipeline.components:
@@ -215,7 +227,7 @@ def _compile(
         node = _node(config, name)
         # A further attempt would start a second CustomJob beside the first, which goes on and writes the same
         # checkpoints; Vertex AI starts the workers of a job anew itself.
-        hires = name == "Pretrain" and pretrainer is not Trainer
+        hires = _kind(name) == "pretrain" and pretrainer is not Trainer
         task |= {} if hires else _retries(config, node)
         if not node.cache or _LOOKS_AT.get(name, "") not in {"", *fingerprints}:
             task.pop("cachingOptions", None)
@@ -241,7 +253,11 @@ def _beam_args(config: PipelineConfig, name: str) -> list[str]:
 
 
 def _node(config: PipelineConfig, name: str) -> NodeConfig:
-    return getattr(config.vertex.nodes, _KINDS[name.partition("-")[0]])
+    return getattr(config.vertex.nodes, _kind(name))
+
+
+def _kind(name: str) -> str:
+    return _KINDS[name.partition("-")[0]]
 
 
 def _retries(config: PipelineConfig, node: NodeConfig) -> dict[str, Any]:

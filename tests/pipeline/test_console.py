@@ -62,6 +62,7 @@ def test_table_has_a_row_for_each_arm_and_a_column_for_each_fraction():
         {"arm": "linear", "label_fraction": 0.01, "n_labels": 40, "top1": 0.5},
         {"arm": "random", "label_fraction": 0.01, "n_labels": 40, "top1": 0.25},
         {"arm": "linear", "label_fraction": 0.1, "n_labels": 400, "top1": 0.625},
+        {"arm": "distill", "label_fraction": 0.1, "n_labels": 400, "top1": 0.875},
     ]
     out = io.StringIO()
     Console(file=out, width=120).print(accuracy_table(rows))
@@ -69,13 +70,15 @@ def test_table_has_a_row_for_each_arm_and_a_column_for_each_fraction():
     assert "62.5" in text
     assert "25.0" in text
     assert "(400)" in text
+    assert "87.5" in text
 
 
 def test_closing_line_tells_learning_from_everything_else():
     seconds = {
         "ImageExampleGen-labeled": 9.0,
         "Pretrain": 336.4,
-        "FineTune-1pct": 26.0,
+        "FineTune-1pct": 20.0,
+        "Distill-1pct": 6.0,
         "Evaluator": 9.0,
         "Push": 5.0,
     }

@@ -34,7 +34,9 @@ def job_of(monkeypatch):
 
     def make(*overrides: str) -> CustomJob:
         vertex = load_config(None, [*BASE, *overrides]).vertex
-        arguments = json.loads(json.dumps(custom_job(vertex, environment={"TF_USE_LEGACY_KERAS": "1"})))
+        arguments = json.loads(
+            json.dumps(custom_job(vertex, environment={"TF_USE_LEGACY_KERAS": "1"}, display_name="name"))
+        )
         assert arguments.pop("project") == "my-project"
         made = client.create_training_job({}, {}, {}, "some.Executor", copy.deepcopy(arguments), None, {})
         return CustomJob(made)

@@ -13,6 +13,7 @@ from click.testing import CliRunner
 
 from components.report import document
 from pipeline import cli
+from pipeline.history import figures
 from pipeline.history.journal import Journal
 from pipeline.history.page import write_page
 from pipeline.history.records import Records
@@ -171,6 +172,13 @@ def test_completed_run_is_told_with_its_decision(runs, told, cached, outcome):
     assert record.candidate.low == pytest.approx(0.4 if told.get("match", True) else 0.4038, abs=1e-4)
     assert (record.champion_met and record.champion_met.top1) == (0.45 if told.get("match", True) else None)
     assert runs.page.outcomes == [outcome]
+
+
+def test_candidate_of_a_run_that_distils_is_the_student():
+    told = metrics(match=False)
+    student = {"arm": "distill", "label_fraction": 1.0, "top1": 0.52, "n_test": 100}
+    told["rows"] += [student, {**student, "label_fraction": 0.1, "top1": 0.7}]
+    assert figures.of_metrics(told)["candidate"].top1 == 0.52
 
 
 def test_delivery_window_and_drift_are_on_the_page(runs):

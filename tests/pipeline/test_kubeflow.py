@@ -30,6 +30,7 @@ TPU = (
     "vertex.pretraining.tpu_topology=2x2",
     "pretrain.compute.strategy=tpu",
 )
+DISTIL = ("distill.enabled=true",)
 
 
 class Job:
@@ -114,7 +115,7 @@ def test_both_forms_are_of_the_published_schema_with_no_unknown_field(compiled):
         ("check", {f"{n}-{s}" for n in ("StatisticsGen", "SchemaGen", "ExampleValidator", "AnomalyGate") for s in
                    ("unlabeled", "labeled")} | {"LeakageGate"}),
         ("transform", {"Transform-unlabeled", "Transform-labeled", "LabelFractionSplit"}),
-        ("pretrain", {"Pretrain"}),
+        ("pretrain", {"Pretrain", "Distill-10pct"}),
         ("classify", {"FineTune-10pct", "Supervised-10pct"}),
         ("evaluate", {"LinearEval", "Evaluator"}),
         ("publish", {"Push", "Report", "RunSummary"}),
@@ -134,6 +135,7 @@ def test_kind_of_node_gives_its_nodes_and_no_others_image_resources_retries_and_
                 "cache=false",
             )
         ),
+        *DISTIL,
         fingerprints={"unlabeled": "1", "labeled": "2", "pushed": "3"},
     )
     gpus = {"type": "NVIDIA_TESLA_T4", "count": "2"}
@@ -158,9 +160,10 @@ def test_retries_wait_longer_each_time_and_none_leaves_no_policy(compiled):
     assert "retryPolicy" not in job.tasks["Push"]
 
 
-def test_pretrain_on_machines_of_its_own_is_not_tried_again_beside_its_own_job(compiled):
-    job = compiled(*TPU)
+def test_training_on_machines_of_its_own_is_not_tried_again_beside_its_own_job(compiled):
+    job = compiled(*TPU, *DISTIL, "distill.compute.strategy=tpu")
     assert "retryPolicy" not in job.tasks["Pretrain"]
+    assert "retryPolicy" not in job.tasks["Distill-10pct"]
     assert job.tasks["Evaluator"]["retryPolicy"]["maxRetryCount"] == 2
 
 
@@ -261,3 +264,31 @@ def test_strategy_without_machines_of_its_own_is_refused(tmp_path, strategy):
 def test_slash_at_the_end_of_the_root_makes_no_other_paths(compiled):
     job = compiled("vertex.pipeline_root=gs://my-bucket/runs/")
     assert "gs://my-bucket/runs//" not in json.dumps(job.job)
+
+
+def test_distillation_hires_what_pretraining_does_and_its_workers_run_what_a_node_would(compiled):
+    alone = compiled(*DISTIL)
+    hired = compiled(*TPU, *DISTIL, "distill.compute.strategy=tpu", "vertex.pretraining.image=registry/tpu:v1")
+    own, on_vertex = (job.container("Distill-10pct")["args"] for job in (alone, hired))
+    assert own[own.index("--executor_class_path") + 1] == "components.distill.executor.Executor"
+    assert on_vertex[on_vertex.index("--executor_class_path") + 1] == "components.distill.on_vertex.Executor"
+    given = [json.loads(hired.parameter(name, "custom_config")) for name in ("Pretrain", "Distill-10pct")]
+    pretraining, distillation = (config["ai_platform_training_args"] for config in given)
+    assert (pretraining["display_name"], distillation["display_name"]) == ("simclr-pretrain", "simclr-distill")
+    assert distillation["job_spec"] == pretraining["job_spec"]
+    assert distillation["job_spec"]["worker_pool_specs"][0]["container_spec"]["image_uri"] == "registry/tpu:v1"
+    assert json.loads(given[1]["config"])["compute"]["strategy"] == "tpu"
+    assert "ai_platform_training_args" not in json.loads(alone.parameter("Distill-10pct", "custom_config"))
+
+
+def test_distillation_on_kubeflow_trains_in_its_node(compiled):
+    job = compiled(*TPU, *DISTIL, "distill.compute.strategy=tpu")
+    task = tasks_of(job.kubeflow)["Distill-10pct"]
+    given = json.loads(task["inputs"]["parameters"]["custom_config"]["runtimeValue"]["constant"])
+    assert json.loads(given["config"])["compute"]["strategy"] == "one_device"
+    assert "ai_platform_training_args" not in given
+
+
+def test_distillation_whose_strategy_has_no_machines_is_refused(tmp_path):
+    message = refused(tmp_path, *DISTIL, "distill.compute.strategy=multi_worker")
+    assert message.startswith("distill.compute.strategy = multi_worker: needs machines of its own")

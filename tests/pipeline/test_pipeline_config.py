@@ -3,7 +3,8 @@ import json
 import pytest
 
 from pipeline.config import PipelineConfig, load_config
-from trainer.config import ConfigError, dump
+from trainer.config import ConfigError, EncoderConfig, PretrainConfig, dump
+from trainer.config.presets import imagenet_r152_3x_sk_v2
 
 
 def refused(*overrides: str) -> str:
@@ -157,3 +158,72 @@ def test_gradient_probe_is_refused_with_what_the_pipeline_can():
 def test_preset_of_the_trainer_is_a_start_for_the_pipeline_too():
     config = load_config(None, ["preset=cifar10_r18", "probe.method=ridge"])
     assert (config.pretrain.batch_size, config.pretrain.encoder.width) == (512, 64)
+
+
+def test_distillation_is_off_and_its_student_like_its_teacher_unless_said_otherwise():
+    assert load_config().distill.enabled is False
+    config = load_config(None, ["distill.enabled=true", "pretrain.encoder.width=8"])
+    assert config.distill.student == config.pretrain.encoder
+    smaller = load_config(
+        None, ["pretrain.encoder.block=bottleneck", "distill.student.sk_ratio=0.0625", "distill.student.width=4"]
+    ).distill.student
+    assert (smaller.block, smaller.sk_ratio, smaller.width) == ("bottleneck", 0.0625, 4)
+    given = PipelineConfig(pretrain=PretrainConfig(encoder=EncoderConfig(width=8)))
+    assert given.distill.student.width == 8
+
+
+def test_presets_student_and_settings_come_through_and_whether_to_distil_is_the_users():
+    config = load_config(None, ["preset=imagenet_r152_3x_sk_v2", "probe.method=ridge"])
+    preset = imagenet_r152_3x_sk_v2().distill
+    assert config.distill.model_dump(exclude={"enabled"}) == preset.model_dump()
+    assert config.distill.student != config.pretrain.encoder and config.distill.enabled is False
+    assert load_config(None, ["preset=cifar10_r18", "probe.method=ridge", "distill.enabled=true"]).distill.enabled
+
+
+def test_distillation_dumped_loads_as_the_same(tmp_path):
+    config = load_config(None, ["distill.enabled=true", "distill.student.stage_blocks=[1, 2]", "distill.epochs=3"])
+    assert config.distill.student.stage_blocks == (1, 2)
+    file = tmp_path / "c.yaml"
+    file.write_text(dump(config))
+    assert load_config(str(file)) == config
+    assert PipelineConfig.model_validate_json(json.dumps(config.model_dump(mode="json"))) == config
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("distill=3", "distill = 3: must be an object"),
+        ("distill.student=3", "distill.student = 3: must be an object"),
+        ("distill.student.widht=3", "distill.student.widht: there is no such field"),
+        ("distill.enabled=1", "distill.enabled = 1: must be a valid boolean"),
+        ("distill.label_weight=1.5", "distill.label_weight = 1.5: must be less than or equal to 1"),
+        ("distill.student.sk_ratio=0.1", "distill.student: sk_ratio 0.1 needs block bottleneck"),
+        # Told of the teacher alone, whatever the student takes from it.
+        ("pretrain.encoder.width=0", "pretrain.encoder.width = 0: must be greater than or equal to 1"),
+        ("pretrain.encoder.stage_blocks=[]", "pretrain.encoder.stage_blocks = []"),
+    ],
+)
+def test_impossible_distillation_is_refused_in_one_line(override, told):
+    message = refused(override)
+    assert message.startswith(told) and "\n" not in message, message
+
+
+def test_student_of_another_size_is_refused_only_where_there_is_one():
+    message = refused("distill.enabled=true", "distill.augment.crop.size_px=24")
+    assert "distill.augment.crop.size_px = 24" in message and "same network" in message
+    assert load_config(None, ["distill.augment.crop.size_px=24"]).distill.augment.crop.size_px == 24
+
+
+def test_distillation_uses_the_machines_that_are_hired_for_it():
+    machines = (
+        "distill.enabled=true",
+        "pretrain.compute.strategy=tpu",
+        "vertex.pretraining.machine_type=ct5lp-hightpu-4t",
+        "vertex.pretraining.tpu_topology=2x2",
+    )
+    assert "distill.compute.strategy = one_device: vertex.pretraining hires 1 of" in refused(*machines)
+    on_tpu = (*machines, "distill.compute.strategy=tpu")
+    message = refused(*on_tpu, "distill.batch_size=6")
+    assert "distill.batch_size = 6: vertex.pretraining hires 4 replicas" in message and "such as 4" in message
+    assert load_config(None, on_tpu).distill.batch_size == 256
+    assert load_config(None, machines[1:]).distill.enabled is False

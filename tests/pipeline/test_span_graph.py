@@ -72,6 +72,15 @@ def test_pretraining_and_report_read_what_span_ingest_gives():
     assert nodes["Report"].inputs["unlabeled_summary"].producer_component_id == "SpanIngest"
 
 
+def test_student_learns_on_the_window_and_only_if_something_is_new(tmp_path):
+    distils = (_STORE, "distill.enabled=true", "distill.label_weight=0.5")
+    node = build(*distils)["Distill-10pct"]
+    assert node.inputs["unlabeled"].producer_component_id == "Transform-unlabeled"
+    compiled = kubeflow.compile_pipeline(load_config(None, [*_CLOUD, *distils]), tmp_path)
+    tasks = dict(kubeflow.tasks(json.loads(compiled.job.read_text())["pipelineSpec"]))
+    assert "proceed" in tasks["Distill-10pct"]["triggerPolicy"]["condition"]
+
+
 def test_new_images_are_compared_with_the_window_before_anything_is_pretrained():
     nodes = build(_STORE)
     drift = nodes["Drift"]

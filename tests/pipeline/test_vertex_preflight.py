@@ -18,6 +18,7 @@ from pipeline.runners.vertex_preflight import catalog, cost, findings, needs, of
 from pipeline.runners.vertex_preflight.findings import Severity
 
 TABLE = catalog.read()
+DISTIL = ("distill.enabled=true", "distill.compute.strategy=tpu")
 GPU = (
     "vertex.pretraining.tpu_topology=null",
     "pretrain.compute.strategy=one_device",
@@ -274,6 +275,16 @@ def test_quotas_of_the_example_by_hand():
     }
 
 
+def test_quotas_of_distillation_by_hand():
+    assert quota(*DISTIL, "fractions=[0.1,0.5]") == {
+        # After pretraining, four nodes on 8 vCPUs and two on 4, and on 4 the two that distil.
+        "custom_model_training_cpus": (8, 4 * 8 + 2 * 4 + 2 * 4),
+        "custom_model_training_nvidia_t4_gpus": (1, 4),
+        "custom_model_training_preemptible_tpu_v5e": (4, 2 * 4),
+        "cpus": (4, 4 * 20 * 3),
+    }
+
+
 def test_quotas_of_several_machines_with_gpus_by_hand():
     hired = quota(
         *T4, "vertex.pretraining.spot=false", "vertex.pretraining.machines=3", "fractions=[0.1]", "beam.runner=local",
@@ -307,6 +318,14 @@ def test_cost_of_pretraining_by_hand():
     hour = 1.15 * (4.8 + 100 * 0.17 / 730 + 4 * 0.021811 + 16 * 0.002923)
     assert two[1] - one[1] == pytest.approx(24 * hour, abs=0.02)
     assert two[0] - one[0] == pytest.approx(2.4 * hour, abs=0.02)
+
+
+def test_cost_of_each_distillation_is_that_of_a_pretraining():
+    alone = ("beam.runner=local", "vertex.pretraining.spot=false", "fractions=[0.1,0.5]")
+    hour = 1.15 * (4.8 + 100 * 0.17 / 730 + 4 * 0.021811 + 16 * 0.002923)
+    assert dollars(*alone, *DISTIL)[1] - dollars(*alone)[1] == pytest.approx(2 * 24 * hour, abs=0.02)
+    [found] = cost.estimate(config(*alone, *DISTIL), TABLE)
+    assert "Pretrain's and Distill's machines" in found.words
 
 
 def test_cost_tells_the_date_what_it_assumes_and_that_prices_differ_elsewhere():

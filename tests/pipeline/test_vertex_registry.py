@@ -80,6 +80,18 @@ def test_version_says_on_which_spans_it_was_trained(window, first, last, line):
     assert "spans" not in description.description(whole, commit="c", run="r", reason="", card="")
 
 
+@pytest.mark.parametrize(
+    ("arm", "said"),
+    [("finetune", "fine-tuned on 200 labels"), ("distill", "distilled from a network fine-tuned on 200 labels")],
+)
+def test_description_tells_how_what_was_pushed_learned_from_labels(arm, said):
+    row = {"arm": arm, "label_fraction": 0.1, "n_labels": 200, "top1": 0.41, "top5": None, "n_test": 500}
+    told = METRICS | {"rows": [*METRICS["rows"], row]} if arm == "distill" else METRICS
+    lines = description.description(told, commit="c", run="r", reason="", card="").splitlines()
+    assert lines[0].startswith(f"SimCLR {said}: top-1 {'41.0' if arm == 'distill' else '39.1'}%")
+    assert description.labels(told, commit="c", run="r")["top1"] == ("0_410" if arm == "distill" else "0_391")
+
+
 def test_model_card_lies_among_the_files_of_the_version_and_stays(fake, run, tmp_path):
     run(job="simclr-1")
     run(job="simclr-2")

@@ -222,8 +222,8 @@ class DistillConfig(Settings):
     epochs: Count = Field(40, description="passes over the images")
     optimizer: OptimizerConfig = OptimizerConfig(learning_rate=3.0, weight_decay=1e-4, warmup_share=0.1)
     compute: ComputeConfig = ComputeConfig()
-    checkpoint_every_steps: Count = Field(100, description=_BETWEEN_CHECKPOINTS)
-    kept_checkpoints: Count = Field(2, description=_KEPT_CHECKPOINTS)
+    checkpoint_every_steps: Count = Field(100, description="steps between two checkpoints")
+    kept_checkpoints: Count = Field(2, description="newest checkpoints that are kept")
 
     @model_validator(mode="after")
     def _one_view(self) -> "DistillConfig":

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,13 @@ _SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
 _FUNCTION_PARAMETERS = ("run_fn", "preprocessing_fn")
 _OF_THE_STOCK = ("tfx.", "system.")
 EXECUTOR_FLAG = "--executor_class_path"
-VERTEX_TRAINERS = tuple(
-    f"tfx.extensions.google_cloud_ai_platform.trainer.executor.{name}" for name in ("GenericExecutor", "Executor")
-)
-_TRAINER = "tfx.components.trainer.executor.GenericExecutor"
+_STOCK_TRAINER = "tfx.components.trainer.executor.GenericExecutor"
+# Executors that start a CustomJob, and those that its workers run.
+VERTEX_TRAINERS = {
+    "tfx.extensions.google_cloud_ai_platform.trainer.executor.GenericExecutor": _STOCK_TRAINER,
+    "tfx.extensions.google_cloud_ai_platform.trainer.executor.Executor": _STOCK_TRAINER,
+    "components.distill.on_vertex.Executor": "components.distill.executor.Executor",
+}
 # TensorFlow as a local run sets it, so that both compute the same.
 _TENSORFLOW = {"TF_CPP_MIN_LOG_LEVEL": "1", "TF_ENABLE_ONEDNN_OPTS": "1", "CUDA_VISIBLE_DEVICES": "-1"}
 
@@ -116,13 +119,18 @@ def _needs(task: Task, images: Images) -> Iterator[_Need]:
         if isinstance(function, str) and function:
             yield _Need(task, image, function)
     for name in _custom_job_images(task):
-        for wanted in [_TRAINER, *filter(None, functions)]:
+        for wanted in [VERTEX_TRAINERS[_executor_of(container.args)], *filter(None, functions)]:
             yield _Need(task, images.find(name), str(wanted))
 
 
 def is_vertex_trainer(arguments: list[str]) -> bool:
     """Whether a command starts TFX's executor that trains in a CustomJob."""
-    return EXECUTOR_FLAG in arguments and arguments[arguments.index(EXECUTOR_FLAG) + 1] in VERTEX_TRAINERS
+    return _executor_of(arguments) in VERTEX_TRAINERS
+
+
+def _executor_of(arguments: Sequence[str]) -> str:
+    """Dotted name of TFX's executor that a command starts; empty if it starts none."""
+    return arguments[list(arguments).index(EXECUTOR_FLAG) + 1] if EXECUTOR_FLAG in arguments else ""
 
 
 def _custom_job_images(task: Task) -> list[str]:

@@ -31,7 +31,8 @@ class Cost:
 def estimate(config: PipelineConfig, table: Catalog) -> list[Finding]:
     """The rough cost, with what it assumes; what has no price in the table is named instead."""
     prices, region = table.prices, config.vertex.region
-    parts = {"nodes": _nodes(config, table), "Pretrain's machines": _machines(config, table)}
+    machines = "Pretrain's and Distill's machines" if config.distill.enabled else "Pretrain's machines"
+    parts = {"nodes": _nodes(config, table), machines: _machines(config, table)}
     if config.beam.runner == "dataflow":
         parts["Dataflow"] = _dataflow(config, table)
     factor = 1.0 if region == prices.region else prices.elsewhere_factor
@@ -110,7 +111,7 @@ def _machines(config: PipelineConfig, table: Catalog) -> Cost | None:
             gpu = table.gpus[pretraining.accelerator]
             hour += pretraining.accelerator_count * gpu.usd * ((gpu.spot or 1) if pretraining.spot else 1)
     hour += pretraining.boot_disk_gb * table.prices.ssd_gb_month_usd / _HOURS_A_MONTH
-    hour *= pretraining.machines * table.prices.training_factor
+    hour *= pretraining.machines * table.prices.training_factor * needs.nodes(config)["pretrain"]
     low, high = _pretraining_hours(config)
     return Cost(low * hour, high * hour)
 

@@ -1,4 +1,4 @@
-"""What a run hires: its nodes by kind, Pretrain's machines, Dataflow's workers, and the quotas that these use."""
+"""What a run hires: nodes by kind, Pretrain's and Distill's machines, Dataflow's workers, and the quotas of these."""
 
 import math
 import re
@@ -43,7 +43,7 @@ def nodes(config: PipelineConfig) -> Counter[str]:
         ingest=2,
         check=9,
         transform=3,
-        pretrain=1,
+        pretrain=1 + _distilled(config),
         classify=2 * len(config.fractions),
         evaluate=2 + grows,
         publish=3 + bool(config.vertex.enters) + grows,
@@ -56,8 +56,13 @@ def phases(config: PipelineConfig) -> tuple[Counter[str], ...]:
     return (
         Counter(ingest=1, check=1, transform=1, classify=fractions, evaluate=int(bool(config.retrain.store))),
         Counter(pretrain=1, classify=fractions),
-        Counter(classify=2 * fractions, evaluate=2),
+        Counter(classify=2 * fractions, evaluate=2, pretrain=_distilled(config)),
     )
+
+
+def _distilled(config: PipelineConfig) -> int:
+    """Nodes that distil: they hire what Pretrain does, all at once."""
+    return len(config.fractions) if config.distill.enabled else 0
 
 
 def tpu(pretraining: PretrainingConfig, table: Catalog) -> tuple[str, Tpu, TpuHost] | None:
@@ -85,17 +90,16 @@ def quotas(config: PipelineConfig, table: Catalog) -> list[Quota]:
     """The quotas that the run uses, by its own arithmetic; an upper bound, since nodes need not overlap."""
     peaks: Counter[tuple[str, str]] = Counter()
     least: Counter[tuple[str, str]] = Counter()
-    during_pretraining = phases(config)[1]
     for phase in phases(config):
         at_once = Counter()
         for kind, count in phase.items():
             used = Counter(dict(_of_node(getattr(config.vertex.nodes, kind), table)))
             least |= used
             at_once += Counter({metric: amount * count for metric, amount in used.items()})
-        if phase == during_pretraining:
+        if phase["pretrain"]:  # each such node hires the machines once
             used = Counter(dict(_of_machines(config.vertex.pretraining, table)))
             least |= used
-            at_once += used
+            at_once += Counter({metric: amount * phase["pretrain"] for metric, amount in used.items()})
         peaks |= at_once
     if config.beam.runner == "dataflow":
         vcpus = vcpus_of(config.beam.dataflow.machine_type)

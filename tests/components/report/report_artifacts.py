@@ -22,6 +22,7 @@ CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "hors
 TOP1 = {
     "finetune": {0.01: 0.245, 0.1: 0.452},
     "supervised": {0.01: 0.184, 0.1: 0.389},
+    "distill": {0.01: 0.251, 0.1: 0.471},
     "linear": {0.01: 0.238, 0.1: 0.421},
     "random": {0.01: 0.179, 0.1: 0.308},
     "knn": {0.01: 0.221, 0.1: 0.368},
@@ -29,6 +30,7 @@ TOP1 = {
 SETTINGS = {
     "finetune": {"learning_rate": 0.05, "epochs": 60},
     "supervised": {"learning_rate": 0.1, "epochs": 120, "weight_decay": 0.0005},
+    "distill": {"learning_rate": 3.0, "epochs": 40, "temperature": 0.1, "label_weight": 0.25},
     "linear": {"C": 0.1},
     "random": {"C": 1.0},
     "knn": {"k": 20, "tau": 0.07},
@@ -44,6 +46,7 @@ def write_sources(
     fractions: tuple[float, ...] = (0.01, 0.1),
     rejects: int = 64,
     file_name: str = "photos/broken.jpg",
+    arms: tuple[str, ...] = ("finetune", "supervised"),
 ) -> Sources:
     """Writes every artifact of a run on the sample under `root`, and says where each is.
 
@@ -51,11 +54,7 @@ def write_sources(
     """
     images, labels = _test_images(n_test, len(classes))
     random = np.random.default_rng(7)
-    runs = tuple(
-        _write_run(root, arm, fraction, labels, classes, random)
-        for arm in ("finetune", "supervised")
-        for fraction in fractions
-    )
+    runs = tuple(_write_run(root, arm, fraction, labels, classes, random) for arm in arms for fraction in fractions)
     return Sources(
         ingest_summaries=(
             _write_ingest(root / "unlabeled", {"unlabeled": (4100, 4000, 36, 64)}, rejects, file_name),

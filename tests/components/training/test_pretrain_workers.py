@@ -3,7 +3,7 @@
 import pytest
 from tfx.components.trainer.fn_args_utils import FnArgs
 
-from components.training import common, pretrain
+from components.training import common
 from pipeline.config import load_config
 
 
@@ -29,8 +29,7 @@ def test_only_the_chief_writes_into_the_outputs_and_the_models_folder_is_there(t
 def checkpoint_dir(*overrides: str, origin: str | None = None, **changes) -> str:
     settings = {"seed": 1, "code_version": "1", "checkpoint_root": "gs://b/checkpoints", **changes}
     config = load_config(None, overrides).pretrain
-    fn_args = FnArgs(train_files=["gs://b/examples/*"], custom_config=settings)
-    return pretrain._checkpoint_dir(fn_args, config, origin=origin)
+    return common.checkpoint_dir(FnArgs(custom_config=settings), config, files=["gs://b/examples/*"], origin=origin)
 
 
 def test_training_goes_on_from_its_checkpoint_on_other_machines():
