@@ -109,9 +109,15 @@ def _images(records: Sequence[Record]) -> go.Figure:
         categoryorder="array",
         categoryarray=names,
         tickvals=[record.name for record in ticks],
-        ticktext=[style.plain(record.started[:10]) for record in ticks],
+        ticktext=[style.plain(text) for text in _days([record.started for record in ticks])],
     )
     return shown
+
+
+def _days(started: Sequence[str]) -> list[str]:
+    """The days of runs; with the time where there are several of a day."""
+    days = [moment[:10] for moment in started]
+    return days if len(set(days)) == len(days) else [moment[5:16].replace("T", " ") for moment in started]
 
 
 def _add_window(shown: go.Figure, records: Sequence[Record]) -> None:

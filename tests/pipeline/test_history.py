@@ -14,9 +14,10 @@ from click.testing import CliRunner
 from components.report import document
 from pipeline import cli
 from pipeline.history import figures
+from pipeline.history.charts import all_charts
 from pipeline.history.journal import Journal
 from pipeline.history.page import write_page
-from pipeline.history.records import Records
+from pipeline.history.records import Delivery, Record, Records
 from pipeline.history.recovery import recover
 
 ATTACK = '<img src=x onerror="alert(1)">'
@@ -389,6 +390,21 @@ def test_command_writes_the_page_anew_and_says_what_was_recovered(runs):
         f"history: {runs.output / 'history.html'}",
     ]
     assert runs.page.outcomes == ["promoted recovered"]
+
+
+@pytest.mark.parametrize(
+    ("moments", "ticks"),
+    [
+        (["2026-03-02T03:00:00+00:00", "2026-03-09T03:00:00+00:00"], ["2026-03-02", "2026-03-09"]),
+        (["2026-03-02T03:00:00+00:00", "2026-03-02T14:30:00+00:00"], ["03-02 03:00", "03-02 14:30"]),
+    ],
+)
+def test_runs_of_one_day_are_told_apart_under_their_bars(moments, ticks):
+    delivery = Delivery(span=1, read=1, kept=1, duplicate=0, rejected=0)
+    records = [
+        Record(name=moment, command="retrain", started=moment, ended=moment, delivery=delivery) for moment in moments
+    ]
+    assert list(all_charts(records)["images"].layout.xaxis.ticktext) == ticks
 
 
 def test_champion_and_its_changes_by_hand_are_told(runs):
