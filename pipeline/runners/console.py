@@ -131,7 +131,7 @@ def accuracy_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     table = Table(title="top-1 accuracy on the test images, %", title_justify="left")
     table.add_column("arm")
     for fraction in fractions:
-        table.add_column(f"{fraction:.4g} of the labels ({labels[fraction]})", justify="right")
+        table.add_column(f"{100 * fraction:.4g}% of the labels ({labels[fraction]})", justify="right")
     by_arm = {(row["arm"], row["label_fraction"]): row["top1"] for row in rows}
     for arm in _ARMS:
         cells = [f"{100 * by_arm[arm, f]:.1f}" if (arm, f) in by_arm else "" for f in fractions]

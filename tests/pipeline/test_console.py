@@ -69,7 +69,7 @@ def test_table_has_a_row_for_each_arm_and_a_column_for_each_fraction():
     text = out.getvalue()
     assert "62.5" in text
     assert "25.0" in text
-    assert "(400)" in text
+    assert "1% of the labels (40)" in text and "10% of the labels (400)" in text
     assert "87.5" in text
 
 
