@@ -376,17 +376,6 @@ def test_accounts_are_listed_with_their_roles():
     assert "roles/aiplatform.user" in local and "dataflow" not in local
 
 
-def test_several_machines_that_train_together_are_a_warning():
-    together = (
-        *GPU,
-        "vertex.pretraining.machine_type=n1-standard-8",
-        "vertex.pretraining.accelerator=NVIDIA_TESLA_T4",
-    )
-    together = (*together, "pretrain.compute.strategy=multi_worker", "vertex.pretraining.machines=2")
-    assert gravest(*together, of="vertex.pretraining.machines") is Severity.WARNING
-    assert stands(offline.check(config(*T4), TABLE), "vertex.pretraining.machines") == []
-
-
 def test_default_account_is_a_warning():
     assert gravest("vertex.service_account=null", of="vertex.service_account") is Severity.WARNING
     assert stands(offline.check(config(), TABLE), "vertex.service_account") == []

@@ -136,12 +136,6 @@ def pretraining(config: PipelineConfig, table: Catalog) -> Iterator[Finding]:
     settings, region = config.vertex.pretraining, config.vertex.region
     if settings.machine_type is None:
         return
-    if settings.machines > 1:
-        yield warning(
-            "vertex.pretraining.machines",
-            f"{settings.machines}: workers that train together did not always end in trials on loopback; take one "
-            "machine with several GPUs, or watch the job",
-        )
     field = "vertex.pretraining.machine_type"
     found = needs.tpu(settings, table)
     if found:
