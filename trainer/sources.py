@@ -136,7 +136,8 @@ class RecordFiles(ExampleFiles):
     def shuffled(self, order_key: tf.Tensor) -> tf.data.Dataset:
         fitting = _MEMORY_BYTES * self.count // self.encoded_bytes
         buffer_size = max(min(self.count, _SHUFFLE_BUFFER, fitting), 1)
-        return self._interleaved(order_key).shuffle(buffer_size, seed=tf.bitcast(order_key, tf.int64))
+        with _no_global_seed():
+            return self._interleaved(order_key).shuffle(buffer_size, seed=tf.bitcast(order_key, tf.int64))
 
     def sample(self, count: int, order_key: tf.Tensor) -> tf.data.Dataset:
         every_nth = min(self.count, _SHUFFLE_BUFFER) // count
@@ -160,6 +161,17 @@ class RecordFiles(ExampleFiles):
             "key": example["key"],
             "label": example["label_index"],
         }
+
+
+@contextlib.contextmanager
+def _no_global_seed() -> Iterator[None]:
+    """While a graph is made: `tf.random.set_seed` would change the order, and with 0 a key could be no tensor."""
+    graph = tf.compat.v1.get_default_graph()
+    before, graph.seed = graph.seed, None
+    try:
+        yield
+    finally:
+        graph.seed = before
 
 
 class IndexedExamples(ExampleFiles):

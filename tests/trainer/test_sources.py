@@ -135,6 +135,21 @@ def test_record_files_shuffled_mixes_the_files(tmp_path, monkeypatch):
     assert {key[0] for key in keys[0][:12]} == set("abcd")
 
 
+@pytest.mark.parametrize("global_seed", [0, 1])
+def test_order_of_a_stream_follows_from_its_key_alone(tmp_path, request, global_seed):
+    files = write_examples(tmp_path / "a.tfrecord", random_images(12))
+
+    def order():
+        key = tf.constant([3, 1], tf.uint32)
+        epochs = tf.data.Dataset.range(1).flat_map(lambda epoch: files.shuffled(key + tf.cast(epoch, tf.uint32)))
+        return [files.read(record)["key"].numpy().decode() for record in epochs]
+
+    expected = order()
+    request.addfinalizer(lambda: tf.random.set_seed(None))
+    tf.random.set_seed(global_seed)
+    assert order() == expected
+
+
 def test_record_files_are_shuffled_in_no_more_memory_than_a_set_may_be_held_in(tmp_path, monkeypatch):
     """Where one example fills it, none can be passed over; in twice that, the neighbours can change places."""
     files = write_examples(tmp_path / "a.tfrecord", random_images(12))
