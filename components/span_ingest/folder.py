@@ -237,6 +237,7 @@ class BucketFolder:
     def remove_incoming(self) -> None:
         """A bucket shows nothing of an upload that was broken off."""
 
+    @_to_the_end
     def copy_out(self, name: str, target: str) -> int:
         if not target.startswith(_GS):
             with self.open(name) as source:
