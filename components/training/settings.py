@@ -19,10 +19,16 @@ class WarmStartConfig(Settings):
 
 
 class DistillationConfig(DistillConfig):
-    """Whether each fine-tuned network teaches another on the unlabeled images, and how (SimCLRv2's third step)."""
+    """Whether each fine-tuned network teaches another on the unlabeled images, and how (SimCLRv2's third step).
+
+    Without a word about the student it is as its teacher, and τ is the paper's for that.
+    """
 
     enabled: bool = Field(
         False,
         description="distil what was fine-tuned on each fraction; of the largest fraction the student, not its "
         "teacher, is evaluated and pushed",
+    )
+    temperature: Positive = Field(
+        1.0, description="τ of teacher and student; the papers' is 0.1 where the student is smaller"
     )

@@ -164,6 +164,7 @@ def test_distillation_is_off_and_its_student_like_its_teacher_unless_said_otherw
     assert load_config().distill.enabled is False
     config = load_config(None, ["distill.enabled=true", "pretrain.encoder.width=8"])
     assert config.distill.student == config.pretrain.encoder
+    assert config.distill.temperature == 1.0  # of self-distillation
     smaller = load_config(
         None, ["pretrain.encoder.block=bottleneck", "distill.student.sk_ratio=0.0625", "distill.student.width=4"]
     ).distill.student
