@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from trainer import export
+
 _ARMS = {"linear", "knn", "random", "finetune", "supervised"}
 _NODES_FROM_PRETRAIN = {"Pretrain", "FineTune-50pct", "FineTune-100pct", "LinearEval", "Evaluator", "Push", "Report"}
 _NODES_OF_THE_CLOUD = {"RunSummary"}
@@ -69,6 +71,17 @@ def test_pushed_model_serves_encoded_bytes_without_our_code(first_run, sample_pn
     assert [len(row) for row in answer["p"]] == [3, 3]
     assert all(abs(sum(row) - 1) < 1e-5 for row in answer["p"])
     assert answer["h"] == [2, 4]
+
+
+def test_pushed_model_is_a_teacher_and_opens_for_the_trainers_commands(first_run, tmp_path):
+    pushed = first_run.metrics["pushed"]
+    teacher, _, classes = export.load_classifier(pushed)
+    assert sorted(classes) == ["cat", "frog", "ship"]
+    network, _ = export.load_network(pushed)
+    assert all((a == b).all() for a, b in zip(network.get_weights(), teacher.get_weights(), strict=True))
+    export.save_for_serving(pushed, str(tmp_path / "served"))
+    signatures = tf.saved_model.load(str(tmp_path / "served")).signatures
+    assert {"serving_default", "embed"} <= set(signatures)
 
 
 @pytest.fixture(scope="module")
