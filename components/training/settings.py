@@ -21,7 +21,7 @@ class WarmStartConfig(Settings):
 class DistillationConfig(DistillConfig):
     """Whether each fine-tuned network teaches another on the unlabeled images, and how (SimCLRv2's third step).
 
-    Without a word about the student it is as its teacher, and τ is the paper's for that.
+    Without a word about the student it is as its teacher, and τ is the presets' for that.
     """
 
     enabled: bool = Field(
@@ -30,5 +30,5 @@ class DistillationConfig(DistillConfig):
         "teacher, is evaluated and pushed",
     )
     temperature: Positive = Field(
-        1.0, description="τ of teacher and student; the papers' is 0.1 where the student is smaller"
+        1.0, description="τ of teacher and student; 0.1 in presets whose student is smaller"
     )
