@@ -74,8 +74,10 @@ def smallest_fractions(
 
     What an earlier choice says of a key stays, though its class has grown or shrunk since. New keys, those of the
     smallest hashes first, fill each fraction up to its quota. Without an earlier choice that is `select` of each
-    fraction. Where keys have gone, a fraction may hold more than its quota until its class has grown again. It never
-    holds none of a class: the key that is nearest to it then moves into it.
+    fraction. With one, a key that fills a smaller fraction counts in the larger ones too, whose own keys stay: each
+    then holds its quota and at most as many keys more as there are smaller fractions. Where keys have gone, a
+    fraction may hold more until its class has grown again. It never holds none of a class: the key that is nearest
+    to it then moves into it.
 
     Args:
       keys_by_class: different keys, no two classes sharing one, at least one of each, in any order.
