@@ -163,7 +163,7 @@ bench-ingestion: $(READY)  ## images ingested a second, beside a bare decoding l
 	@$(PYTHON) tests/benchmarks/ingestion.py
 
 .PHONY: bench-scale
-bench-scale: $(READY)  ## seconds that ledger, label split, near duplicates and settling take for a thousand to a million images
+bench-scale: $(READY)  ## seconds that ledger, label split, near duplicates, settling and ingestion take for a thousand to a million images
 	@PYTHONPATH=.:tests $(PYTHON) -m benchmarks.scale
 
 .PHONY: tpu-check

@@ -11,6 +11,7 @@ single image, which is the start of its workers.
 import argparse
 import concurrent.futures
 import importlib
+import io
 import json
 import logging
 import shutil
@@ -67,13 +68,19 @@ def main() -> None:
 
 def make_pngs(folder: Path, count: int) -> None:
     """Writes RGB PNGs of 32 x 32 pixels and about 2 KB, all different, 1,000 a folder."""
-    rng = np.random.default_rng(0)
     for number in range(count):
         path = folder / f"{number // 1000:03d}" / f"{number:06d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Half the columns repeat, so that it compresses about as far as a photograph.
-        pixels = np.repeat(rng.integers(0, 256, (32, 16, 3), dtype=np.uint8), 2, axis=1)
-        Image.fromarray(pixels).save(path)
+        path.write_bytes(png(number))
+
+
+def png(number: int) -> bytes:
+    """The PNG of a number, another for another one."""
+    # Half the columns repeat, so that it compresses about as far as a photograph.
+    pixels = np.repeat(np.random.default_rng(number).integers(0, 256, (32, 16, 3), dtype=np.uint8), 2, axis=1)
+    written = io.BytesIO()
+    Image.fromarray(pixels).save(written, "PNG")
+    return written.getvalue()
 
 
 def timed(function: Callable[..., None], *arguments: object) -> float:
