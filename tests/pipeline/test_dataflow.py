@@ -3,7 +3,6 @@
 import json
 
 import golden_job
-import pytest
 from apache_beam.options.pipeline_options import (
     GoogleCloudOptions,
     PipelineOptions,
@@ -11,10 +10,7 @@ from apache_beam.options.pipeline_options import (
     StandardOptions,
     WorkerOptions,
 )
-from apache_beam.portability.api import beam_runner_api_pb2
-from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
 
-from components.image_example_gen import executor, ingest, sources
 from pipeline.config import load_config
 from pipeline.runners import kubeflow
 from pipeline.runners.dataflow import dataflow_args
@@ -32,8 +28,13 @@ def options_of(*overrides: str) -> PipelineOptions:
 
 
 def test_only_the_heavy_beam_stages_hire_workers_and_only_where_it_is_configured(tmp_path):
-    for runner, hiring in (("dataflow", HIRING), ("local", set())):
-        config = example(f"beam.runner={runner}")
+    store, spans = "retrain.store=gs://my-bucket/store", HIRING | {"SpanIngest"}
+    for runner, settings, beam, hiring in (
+        ("dataflow", [], HIRING, HIRING),
+        ("local", [], HIRING, set()),
+        ("dataflow", [store], spans, spans),
+    ):
+        config = example(f"beam.runner={runner}", *settings)
         job = json.loads(kubeflow.compile_pipeline(config, tmp_path).job.read_text())
         executors = job["pipelineSpec"]["deploymentSpec"]["executors"].items()
         runners = {
@@ -44,7 +45,7 @@ def test_only_the_heavy_beam_stages_hire_workers_and_only_where_it_is_configured
         }
         assert {name for name, found in runners.items() if found == ["--runner=DataflowRunner"]} == hiring
         local = {name for name, found in runners.items() if found and "FnApiRunner" in found[0]}
-        assert local == (HIRING | {"Evaluator"}) - hiring
+        assert local == (beam | {"Evaluator"}) - hiring
 
 
 def test_workers_run_the_image_of_the_pipeline_in_its_region_and_below_its_root():
@@ -81,40 +82,3 @@ def test_settings_of_the_workers_arrive():
     assert cloud.service_account_email == "worker@my-project.iam.gserviceaccount.com"
     assert (workers.subnetwork, workers.use_public_ips) == ("regions/us-central1/subnetworks/private", False)
     assert cloud.dataflow_kms_key == key
-
-
-@pytest.fixture(scope="module")
-def ingestion_job(class_folders, tmp_path_factory):
-    """ImageExampleGen's Beam job for Dataflow: made and checked as for a submission, which a dry run leaves out."""
-    folder = tmp_path_factory.mktemp("dataflow")
-    source = {"name": "labeled", "path": str(class_folders), "split": "train", "labeled": True, "manifest": None}
-    [(_, work)] = [sources.plan(source) for source in sources.parse_sources(json.dumps([source]))]
-    (folder / "work").mkdir()
-    settings = ingest.Settings(
-        splits=("train", "test"),
-        split_uris=(str(folder / "train"), str(folder / "test")),
-        work_uri=str(folder / "work"),
-        num_shards=2,
-        max_pixels=1_000_000,
-        holdout_fraction=0.1,
-    )
-    context = BaseBeamExecutor.Context(beam_pipeline_args=[*dataflow_args(example()), "--dry_run=true"])
-    pipeline = executor.Executor(context)._make_beam_pipeline()
-    ingest.build(pipeline, work, [], settings)
-    return pipeline.run().job
-
-
-def test_job_of_ingestion_holds_its_steps_and_runs_only_the_pipelines_image(ingestion_job):
-    parts = ingestion_job.proto_pipeline.components
-    images = {
-        beam_runner_api_pb2.DockerPayload.FromString(environment.payload).container_image
-        for environment in parts.environments.values()
-    }
-    assert images == {IMAGE}
-    names = {transform.unique_name.partition("/")[0] for transform in parts.transforms.values()}
-    assert len(names) > 3, names
-
-
-def test_job_of_ingestion_stages_nothing_to_install(ingestion_job):
-    environments = ingestion_job.proto_pipeline.components.environments.values()
-    assert [list(environment.dependencies) for environment in environments] == [[]] * len(environments)
