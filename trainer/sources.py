@@ -118,7 +118,7 @@ class RecordFiles(ExampleFiles):
 
     Attributes:
         paths: of the files, gzipped if they end in `.gz`.
-        digest: of all keys, labels and images in their order.
+        digest: of all keys, labels and images, in whatever order and files.
         encoded_bytes: of all records.
     """
 
@@ -223,9 +223,10 @@ def open_examples(patterns: Sequence[str]) -> RecordFiles:
 
     def measure(state: tuple[tf.Tensor, ...], record: tf.Tensor) -> tuple[tf.Tensor, ...]:
         (count, canvas, digest, encoded_bytes), example = state, _parse(record)
-        numbers = [tf.strings.as_string(number) for number in (digest, example["label_index"])]
-        content = tf.strings.join([*numbers, example["key"], example["image"]], separator=" ")
-        digest = tf.strings.to_hash_bucket_fast(content, _DIGEST_BUCKETS)
+        label = tf.strings.as_string(example["label_index"])
+        content = tf.strings.join([label, example["key"], example["image"]], separator=" ")
+        # A sum, since Beam may write the same examples in another order the next time.
+        digest = (digest + tf.strings.to_hash_bucket_fast(content, _DIGEST_BUCKETS)) % _DIGEST_BUCKETS
         encoded_bytes += tf.cast(tf.strings.length(record), tf.int64)
         return count + 1, tf.maximum(canvas, images.png_size(example["image"])), digest, encoded_bytes
 

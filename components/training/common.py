@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,7 +19,7 @@ from tfx.components.trainer.fn_args_utils import FnArgs
 from tfx.dsl.io import fileio
 
 from components.transform.preprocessing import LABEL_VOCABULARY
-from trainer import checkpoints, images, loop
+from trainer import checkpoints, images, loop, sources
 from trainer.config import AugmentConfig, DistillConfig, PretrainConfig
 
 _PROGRESS_LOGGER = logging.getLogger("simclr.progress")
@@ -78,21 +78,22 @@ def chiefs_outputs(fn_args: FnArgs, strategy: tf.distribute.Strategy) -> Iterato
 
 
 def checkpoint_dir(
-    fn_args: FnArgs, config: PretrainConfig | DistillConfig, *, files: Iterable[str], origin: str | None = None
+    fn_args: FnArgs, config: PretrainConfig | DistillConfig, *, files: sources.ExampleFiles, origin: str | None = None
 ) -> str:
-    """One directory for one training: other data, code or settings never find this one's checkpoints.
+    """One directory for one training: other images, code or settings never find this one's checkpoints.
 
-    The machines are none of that: what was begun on some of them goes on on others.
+    The machines are none of that, nor is where the images lie: what was begun on some machines goes on on others, and
+    a later run of the pipeline, which has made the same examples anew, goes on where one before it broke off.
 
     Args:
         fn_args: with `seed`, `code_version` and `checkpoint_root` in their `custom_config`.
         config: of the training.
-        files: patterns of what is trained on.
+        files: what is trained on.
         origin: digest of the networks that the training begins with or learns from; None: there are none.
     """
     settings = fn_args.custom_config
     deciding = checkpoints.fixed(config.model_dump(mode="json")), settings["seed"], settings["code_version"]
-    identity = json.dumps([sorted(files), *deciding, *filter(None, [origin])], sort_keys=True)
+    identity = json.dumps([sources.fingerprint(files), *deciding, *filter(None, [origin])], sort_keys=True)
     name = hashlib.sha256(identity.encode()).hexdigest()[:16]
     return os.path.join(settings["checkpoint_root"], name)
 

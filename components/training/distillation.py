@@ -40,16 +40,14 @@ def _distill(fn_args: FnArgs, config: DistillConfig) -> None:
         )
     labeled = sources.open_examples(fn_args.train_files)
     files = unlabeled = sources.open_examples(settings[UNLABELED_FILES])
-    read = [*settings[UNLABELED_FILES]]
     if config.label_weight:
         files = subsets.with_labels_of(unlabeled, labeled)
-        read += fn_args.train_files
     distilled = stages.distill(
         config,
         files,
         seed=settings["seed"],
         teacher=teacher,
-        checkpoint_dir=common.checkpoint_dir(fn_args, config, files=read, origin=weights.digest(teacher)),
+        checkpoint_dir=common.checkpoint_dir(fn_args, config, files=files, origin=weights.digest(teacher)),
         report=common.progress_reporter(f"distillation of {settings['fraction']:.4g} of the labels"),
     )
     leave(

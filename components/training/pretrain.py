@@ -34,18 +34,17 @@ def run_fn(fn_args: FnArgs) -> None:
     config = warm_start.scheduled(config, warm_start_config, start)
     if warm_start_config.enabled:
         _LOGGER.info("%s", start.words)
-    checkpoint_dir = common.checkpoint_dir(fn_args, config, files=fn_args.train_files, origin=start.digest)
     with common.chiefs_outputs(fn_args, strategy) as outputs:
-        _pretrain(outputs, config, start, checkpoint_dir=checkpoint_dir)
+        _pretrain(outputs, config, start)
 
 
-def _pretrain(fn_args: FnArgs, config: PretrainConfig, start: warm_start.Start, *, checkpoint_dir: str) -> None:
+def _pretrain(fn_args: FnArgs, config: PretrainConfig, start: warm_start.Start) -> None:
     files = sources.open_examples(fn_args.train_files)
     pretrained = stages.pretrain(
         config,
         files,
         seed=fn_args.custom_config["seed"],
-        checkpoint_dir=checkpoint_dir,
+        checkpoint_dir=common.checkpoint_dir(fn_args, config, files=files, origin=start.digest),
         log_dir=os.path.join(fn_args.model_run_dir, "tensorboard"),
         report=common.progress_reporter("pretraining"),
         initial_weights=start.weights,

@@ -226,6 +226,25 @@ def test_pretraining_for_another_size_is_another_training(pretrained, monkeypatc
     assert started.keys() == {24, 32} and started[24] != started[32]
 
 
+def test_pretraining_on_the_same_examples_in_other_files_goes_on_from_its_finished_checkpoint(
+    pretrained, transformed, tmp_path, monkeypatch
+):
+    """As in a later run of the pipeline, which ingests anew."""
+    records = list(tf.data.TFRecordDataset(tf.io.gfile.glob(transformed.examples), "GZIP").as_numpy_iterator())
+    with tf.io.TFRecordWriter(str(tmp_path / "again.gz"), "GZIP") as writer:
+        for record in reversed(records):
+            writer.write(record)
+    again = fn_args(tmp_path, transformed, pretrained.custom_config)
+    again.train_files = [str(tmp_path / "again.gz")]
+    steps = []
+    monkeypatch.setattr(stages.loop, "_row", lambda *row: steps.append(row))
+    pretrain.run_fn(again)
+    assert steps == []
+    ours, theirs = (export.load_encoder(run.serving_model_dir)[0].get_weights() for run in (again, pretrained))
+    for value, expected in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(value, expected)
+
+
 def test_pretraining_leaves_its_curve_and_two_views_of_the_same_images(pretrained):
     with open(f"{pretrained.model_run_dir}/history.csv") as file:
         history = list(csv.DictReader(file))

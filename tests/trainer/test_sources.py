@@ -31,6 +31,17 @@ def test_fingerprint_is_of_the_examples_and_not_of_their_place(tmp_path, kind):
         assert {field for field in one if one[field] != other[field]} - {"classes"} == {"examples"}, name
 
 
+def test_fingerprint_of_records_is_of_the_examples_in_whatever_files_and_order(tmp_path):
+    pixels, keys = random_images(5, seed=3), [f"{index}" for index in range(5)]
+    whole = sources.fingerprint(write_examples(tmp_path / "whole", pixels, keys=keys))
+    for name, rows in {"a": [4, 2], "b": [1, 0, 3]}.items():
+        write_examples(tmp_path / f"part-{name}", pixels[rows], keys=[keys[row] for row in rows])
+    assert sources.fingerprint(data.open_examples([str(tmp_path / "part-*")])) == whole
+    exchanged = write_examples(tmp_path / "exchanged", pixels[::-1], keys=keys)
+    twice = write_examples(tmp_path / "twice", pixels[[0, 1, 2, 3, 3]], keys=[*keys[:4], keys[3]])
+    assert whole not in (sources.fingerprint(exchanged), sources.fingerprint(twice))
+
+
 def test_fingerprint_of_the_same_files_at_another_size_is_another(tmp_path):
     one = sources.fingerprint(two_examples(tmp_path / "one", "folder"))
     other = sources.fingerprint(data.open_folder(str(tmp_path / "one"), short_side_px=6))
