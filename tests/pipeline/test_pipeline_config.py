@@ -209,6 +209,21 @@ def test_impossible_distillation_is_refused_in_one_line(override, told):
     assert message.startswith(told) and "\n" not in message, message
 
 
+def test_field_that_is_given_twice_is_refused_with_its_line_wherever_it_stands(tmp_path):
+    file = tmp_path / "c.yaml"
+    file.write_text("vertex:\n  nodes:\n    ingest: {cpu: 4}\n    ingest: {memory_gb: 32}\n")
+    with pytest.raises(ConfigError, match=r"'ingest' is given twice(.|\n)* line 4, column 5"):
+        load_config(str(file))
+    assert "'team' is given twice" in refused("vertex.labels={team: a, team: b}")
+
+
+def test_field_that_a_merged_section_has_too_is_given_anew(tmp_path):
+    file = tmp_path / "c.yaml"
+    file.write_text("vertex:\n  nodes:\n    ingest: &one {cpu: 4, retries: 1}\n    check: {<<: *one, cpu: 3}\n")
+    nodes = load_config(str(file)).vertex.nodes
+    assert (nodes.ingest.cpu, nodes.check.cpu, nodes.check.retries) == (4, 3, 1)
+
+
 def test_student_of_another_size_is_refused_only_where_there_is_one():
     message = refused("distill.enabled=true", "distill.augment.crop.size_px=24")
     assert "distill.augment.crop.size_px = 24" in message and "same network" in message

@@ -72,7 +72,18 @@ def _merge(base: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
 
 
 class _Yaml12Loader(yaml.SafeLoader):
-    """SafeLoader that reads 1e-4 as a number, as YAML 1.2 and people do."""
+    """SafeLoader that reads 1e-4 as a number, as people do, and refuses a key given twice; YAML 1.2 has both."""
+
+    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
+        """Looks at the keys before `<<` brings in others, which may be given anew."""
+        node = super().compose_mapping_node(anchor)
+        given = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in given:
+                    raise yaml.composer.ComposerError(None, None, f"{key.value!r} is given twice", key.start_mark)
+                given.add(key.value)
+        return node
 
 
 _Yaml12Loader.add_implicit_resolver(
