@@ -34,6 +34,15 @@ _FAMILY = {
 _V5E_TOPOLOGY = {"ct5lp-hightpu-1t": "1x1", "ct5lp-hightpu-4t": "2x2", "ct5lp-hightpu-8t": "2x4"}
 _OLD_TPUS, _TPU_CORES = ("TPU_V2", "TPU_V3"), 8
 _NO_TENSORFLOW = ("ct6e-", "tpu7x-")
+# As Compute Engine, and as Cloud TPU, call the machines of a TPU: ct5p-hightpu-4t, v5litepod-4.
+_TPU = re.compile(r"(ct|tpu)\d|v\d(e|p|litepod)?-\d")
+
+# Of Kubeflow's retry policy, as its SDK says.
+_LONGEST_BACKOFF_S = 3600
+# Of our own: what is beyond them is a slip of the keyboard, and what is far beyond them no message can carry.
+_MOST_RETRIES, _LONGEST_TIMEOUT_H = 100, 24 * 365
+# Of a persistent disk of Compute Engine.
+_LARGEST_DISK_GB = 65_536
 
 Region = Annotated[str, spelt(r"[a-z]+-[a-z]+\d+", "a region such as us-central1, no zone and no multi-region")]
 Account = Annotated[
@@ -72,6 +81,7 @@ _Subnetwork = Annotated[
         "regions/REGION/subnetworks/NAME, such as regions/us-central1/subnetworks/default",
     ),
 ]
+_Backoff = Annotated[int, Field(ge=1, le=_LONGEST_BACKOFF_S)]
 _LABEL_KEY, _LABEL_VALUE = r"^[a-z][a-z0-9_-]{0,62}$", r"^[a-z0-9_-]{0,63}$"
 
 
@@ -89,7 +99,7 @@ class NodeConfig(Settings):
     memory_gb: Positive = Field(8.0, description="memory")
     accelerator: Gpu | None = Field(None, description="GPU; null: none")
     accelerator_count: Annotated[int, Field(ge=0)] = Field(0, description="GPUs")
-    retries: Annotated[int, Field(ge=0)] = Field(2, description="further attempts after a failure")
+    retries: Annotated[int, Field(ge=0, le=_MOST_RETRIES)] = Field(2, description="further attempts after a failure")
     cache: bool = Field(True, description="use the results of an earlier execution with the same inputs and code")
 
     @model_validator(mode="after")
@@ -115,9 +125,9 @@ class NodesConfig(Settings):
 class RetryConfig(Settings):
     """How long a node waits for its next attempt."""
 
-    backoff_s: Count = Field(60, description="before the first further attempt")
+    backoff_s: _Backoff = Field(60, description="before the first further attempt")
     factor: Annotated[float, Field(ge=1)] = Field(2.0, description="by which each wait is longer than the one before")
-    max_backoff_s: Count = Field(3600, description="longest wait")
+    max_backoff_s: _Backoff = Field(3600, description="longest wait")
 
     @model_validator(mode="after")
     def _waits_are_in_order(self) -> "RetryConfig":
@@ -135,13 +145,15 @@ class PretrainingConfig(Settings):
         "own, a training is in its node",
     )
     image: str | None = Field(None, description="image of the workers, for a TPU its own; null: `vertex.image`")
-    accelerator: Gpu | Literal["TPU_V2", "TPU_V3"] | None = Field(None, description="of each machine; null for v5e")
+    accelerator: Literal[Gpu, "TPU_V2", "TPU_V3"] | None = Field(None, description="of each machine; null for v5e")
     accelerator_count: Annotated[int, Field(ge=0)] = Field(0, description="GPUs, or TPU cores, of each machine")
     tpu_topology: str | None = Field(None, description="of a v5e: 1x1, 2x2 or 2x4, as its machine type has chips")
     machines: Count = Field(1, description="more than one for `pretrain.compute.strategy` multi_worker")
     spot: bool = Field(False, description="cheaper machines that may be taken away; the checkpoint goes on elsewhere")
-    timeout_h: Positive = Field(24.0, description="longest time that the job may run")
-    boot_disk_gb: Annotated[int, Field(ge=100)] = Field(100, description="SSD of each machine")
+    timeout_h: Annotated[float, Field(gt=0.0, le=_LONGEST_TIMEOUT_H)] = Field(
+        24.0, description="longest time that the job may run"
+    )
+    boot_disk_gb: Annotated[int, Field(ge=100, le=_LARGEST_DISK_GB)] = Field(100, description="SSD of each machine")
 
     @property
     def strategy(self) -> str:
@@ -175,6 +187,11 @@ class PretrainingConfig(Settings):
         if machine.startswith(_NO_TENSORFLOW):
             return (
                 f"machine_type {machine}: TensorFlow does not support TPUs from v6e on; take ct5lp-hightpu-4t with "
+                "tpu_topology 2x2, or cloud-tpu with accelerator TPU_V3"
+            )
+        if _TPU.match(machine) and not machine.startswith("ct5lp-"):
+            return (
+                f"machine_type {machine}: of TPUs only v2, v3 and v5e are known here; take ct5lp-hightpu-4t with "
                 "tpu_topology 2x2, or cloud-tpu with accelerator TPU_V3"
             )
         if self.strategy == "tpu" and self.machines > 1:
@@ -276,7 +293,7 @@ class DataflowConfig(Settings):
 
     machine_type: str = Field("e2-standard-4", description="of a worker")
     max_workers: Count = Field(10, description="to which Dataflow scales")
-    disk_gb: Annotated[int, Field(ge=30)] = Field(50, description="of a worker")
+    disk_gb: Annotated[int, Field(ge=30, le=_LARGEST_DISK_GB)] = Field(50, description="of a worker")
     image: str | None = Field(None, description="of the workers; null: `vertex.image`")
     temp_location: _Folder | None = Field(None, description="gs:// folder; null: below the pipeline root")
     service_account: Account | None = Field(None, description="of the workers; null: `vertex.service_account`")
