@@ -4,6 +4,7 @@ import json
 import platform
 import re
 from importlib.metadata import version
+from pathlib import Path
 
 import golden_job
 import pytest
@@ -31,6 +32,7 @@ TPU = (
     "pretrain.compute.strategy=tpu",
 )
 DISTIL = ("distill.enabled=true",)
+DOCUMENT = Path(__file__).parents[2] / "docs" / "vertex.md"
 
 
 class Job:
@@ -146,6 +148,18 @@ def test_kind_of_node_gives_its_nodes_and_no_others_image_resources_retries_and_
         assert (container["resources"] == {"cpuLimit": 7.0, "memoryLimit": 52.0, "accelerator": gpus}) is is_of_kind
         assert (task["retryPolicy"]["maxRetryCount"] == 5) is is_of_kind
         assert ("cachingOptions" not in task) is (is_of_kind or node == "RunSummary")
+
+
+def test_document_has_every_node_of_the_largest_pipeline_under_its_kind(compiled):
+    rows = re.findall(r"^  \| `(\w+)` \| ([^|;]+)", DOCUMENT.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    documented = {node: kind for kind, nodes in rows for node in nodes.strip().split(", ")}
+    cpus = {kind: 11 + number for number, kind in enumerate(dict.fromkeys(documented.values()))}
+    forms = (), ("retrain.store=gs://my-bucket/spans", "vertex.experiment=photos", *DISTIL)
+    found = {}
+    for form in forms:
+        job = compiled(*form, *(f"vertex.nodes.{kind}.cpu={cpu}" for kind, cpu in cpus.items()))
+        found |= {node.partition("-")[0]: job.container(node)["resources"]["cpuLimit"] for node in job.tasks}
+    assert found == {node: cpus[kind] for node, kind in documented.items()}
 
 
 def test_retries_wait_longer_each_time_and_none_leaves_no_policy(compiled):
