@@ -289,7 +289,7 @@ class VertexConfig(Settings):
 
 
 class DataflowConfig(Settings):
-    """The workers that Beam hires for ingestion, statistics, transform and split."""
+    """The workers that Beam hires for ingestion, statistics, transform, split and leakage gate."""
 
     machine_type: str = Field("e2-standard-4", description="of a worker")
     max_workers: Count = Field(10, description="to which Dataflow scales")

@@ -59,7 +59,8 @@ def grants(config: PipelineConfig) -> Iterator[Grant]:
         for bucket in images:
             yield Grant(account, _READ, bucket, "ingestion lists and reads the images")
         if on_dataflow:
-            yield Grant(account, "roles/dataflow.developer", "project", "four kinds of node start Dataflow jobs")
+            why = "ingestion, statistics, transform, split and leakage gate start Dataflow jobs"
+            yield Grant(account, "roles/dataflow.developer", "project", why)
             if worker != account:
                 yield Grant(account, _ACT_AS, str(worker), "Dataflow jobs run as Dataflow's account")
     if on_dataflow and worker:

@@ -27,7 +27,7 @@ locals {
     pipeline_dataflow = {
       account = "pipeline"
       role    = "roles/dataflow.developer"
-      reason  = "ingestion, statistics, transform and split start Dataflow jobs and wait for them"
+      reason  = "ingestion, statistics, transform, split and leakage gate start Dataflow jobs and wait for them"
     }
     # Dataflow knows no narrower place than the project.
     dataflow_worker = {
