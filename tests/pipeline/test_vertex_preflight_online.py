@@ -138,6 +138,18 @@ def test_root_that_the_caller_may_not_write_is_a_warning(fake):
     assert errors() == []
 
 
+@pytest.mark.parametrize("field", ["retrain.store", "beam.dataflow.temp_location"])
+def test_every_bucket_that_is_written_into_is_looked_at(fake, field):
+    [(subject, words)] = errors(f"{field}=gs://elsewhere/x")
+    assert subject == field and "gs://elsewhere: no such bucket" in words
+    fake.buckets["elsewhere"] = "EU"
+    fake.lacking = {"storage.objects.create"}
+    far, lacking = (
+        words for severity, words in told(field, f"{field}=gs://elsewhere/x") if severity is Severity.WARNING
+    )
+    assert "crosses regions" in far and "you lack storage.objects.create" in lacking
+
+
 def test_source_with_nothing_in_it_is_an_error(fake):
     fake.objects["my-bucket"].remove("images/test/1.png")
     [(subject, words)] = errors()

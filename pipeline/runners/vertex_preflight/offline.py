@@ -44,11 +44,8 @@ def places(config: PipelineConfig, table: Catalog) -> Iterator[Finding]:
             "null: the run gets Compute Engine's default account, which may do far more than it needs, or nothing; "
             "infra/terraform makes one of its own",
         )
-    paths = {"vertex.pipeline_root": vertex.pipeline_root, "retrain.store": config.retrain.store}
-    paths = {field: path for field, path in paths.items() if path}
-    if config.beam.runner == "dataflow" and config.beam.dataflow.temp_location:
-        paths["beam.dataflow.temp_location"] = config.beam.dataflow.temp_location
-    for field, path in {**paths, **roles.sources(config)}.items():
+    written = roles.written(config)
+    for field, path in {**written, **roles.sources(config)}.items():
         if not path.startswith("gs://"):
             yield error(field, f"{path}: must be on gs://, no machine in the cloud sees this disk")
         elif not _BUCKET.match(path):
@@ -59,6 +56,14 @@ def places(config: PipelineConfig, table: Catalog) -> Iterator[Finding]:
             )
         else:
             yield ok(field, f"{path}: on Cloud Storage")
+    for field, path in written.items():
+        for source, images in roles.sources(config).items():
+            if f"{path.rstrip('/')}/".startswith(f"{images.rstrip('/')}/"):
+                yield error(
+                    field,
+                    f"{path}: inside of {source} = {images}, so the next run would read as images what this one has "
+                    "written; take a folder beside it",
+                )
 
 
 def all_images(config: PipelineConfig) -> dict[str, str]:
@@ -78,8 +83,9 @@ def all_images(config: PipelineConfig) -> dict[str, str]:
 def images(config: PipelineConfig) -> Iterator[Finding]:
     """By digest, and near the machines that pull them."""
     for field, image in all_images(config).items():
-        tag = image.rpartition("/")[2].partition(":")[2]
-        if not _IMAGE.fullmatch(image):
+        name = image.rpartition("/")[2].partition("@")[0]
+        tag = name.partition(":")[2]
+        if not _IMAGE.fullmatch(image) or ":" in tag:
             yield error(
                 field, f"{image}: no image has such a name; HOST/PROJECT/REPOSITORY/NAME@sha256:…, in lower case"
             )

@@ -30,10 +30,10 @@ _LOCATIONS = {
 
 
 def buckets(config: PipelineConfig, rest: Rest) -> Iterator[Finding]:
-    """The root's bucket exists, near and writable; the sources' exist, and have an object where the path says."""
-    root = config.vertex.pipeline_root or ""
-    yield from looked("vertex.pipeline_root", lambda: _bucket("vertex.pipeline_root", root, config, rest))
-    yield from looked("vertex.pipeline_root", lambda: _writable(root, rest))
+    """Those that a run writes into exist, near and writable; the sources' have an object where the path says."""
+    for field, path in roles.written(config).items():
+        yield from looked(field, functools.partial(_bucket, field, path, config, rest))
+        yield from looked(field, functools.partial(_writable, field, path, rest))
     for field, path in roles.sources(config).items():
         seen = looked(field, functools.partial(_bucket, field, path, config, rest))
         yield from seen
@@ -96,7 +96,7 @@ def _bucket(field: str, path: str, config: PipelineConfig, rest: Rest) -> Iterat
         yield warning(field, words)
 
 
-def _writable(path: str, rest: Rest) -> Iterator[Finding]:
+def _writable(field: str, path: str, rest: Rest) -> Iterator[Finding]:
     name = roles.bucket_of(path)
     url = f"{rest.endpoints.storage}/storage/v1/b/{part(name.removeprefix('gs://'))}/iam/testPermissions"
     try:
@@ -105,9 +105,9 @@ def _writable(path: str, rest: Rest) -> Iterator[Finding]:
         return  # told by the look at the bucket
     if lacking:
         words = f"{name}: you lack {', '.join(lacking)}; only the run's account needs them, but nobody looked there"
-        yield warning("vertex.pipeline_root", words)
+        yield warning(field, words)
     else:
-        yield ok("vertex.pipeline_root", f"{name}: you may write there; the run's account needs {roles.WRITE} too")
+        yield ok(field, f"{name}: you may write there; the run's account needs {roles.WRITE} too")
 
 
 def _source(field: str, path: str, rest: Rest) -> Iterator[Finding]:

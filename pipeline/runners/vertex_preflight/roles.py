@@ -39,6 +39,14 @@ def sources(config: PipelineConfig) -> dict[str, str]:
     return {field: path for field, path in paths.items() if path}
 
 
+def written(config: PipelineConfig) -> dict[str, str]:
+    """The paths that a run writes below, by field."""
+    paths = {"vertex.pipeline_root": config.vertex.pipeline_root, "retrain.store": config.retrain.store}
+    if config.beam.runner == "dataflow":
+        paths["beam.dataflow.temp_location"] = config.beam.dataflow.temp_location
+    return {field: path for field, path in paths.items() if path}
+
+
 def grants(config: PipelineConfig) -> Iterator[Grant]:
     """Of the pipeline's account and of Dataflow's; none for the project's default account, which no field names."""
     vertex = config.vertex
