@@ -36,10 +36,12 @@ def schedule(
     """
     with cli_session.failures_in_words():
         config = load_config(config_path, overrides)
+        from pipeline.runners import vertex_cron
+
+        vertex_cron.timed(cron, timezone)  # before anybody is asked anything
+        cli_session.stop_at_errors(config, is_checked=is_checked)
         from pipeline.runners import vertex_schedules
 
-        vertex_schedules.timed(cron, timezone)  # before anybody is asked anything
-        cli_session.stop_at_errors(config, is_checked=is_checked)
         made = vertex_schedules.schedule(config, cron, output, name=name, timezone=timezone)
         click.echo(f"{'made' if made.is_new else 'changed'} {_line(made)}")
 

@@ -1,7 +1,6 @@
 """Schedules on Vertex AI: one of a name, one run at a time, and what was missed is skipped."""
 
 import datetime
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,10 +12,9 @@ from pipeline.config import PipelineConfig
 from pipeline.runners import kubeflow
 from pipeline.runners.vertex import endpoint, parent, pipeline_job
 from pipeline.runners.vertex_calls import CALL, RETRY, ServiceError, explained
-from pipeline.watch.schedule import Schedule as Clock
+from pipeline.runners.vertex_cron import timed
 from trainer.config import ConfigError
 
-_CRON = re.compile(r"[\d*/,A-Za-z-]+(?: [\d*/,A-Za-z-]+){4}")
 # All that a schedule is made of, so that an update leaves nothing of the schedule before.
 _FIELDS = (
     "cron",
@@ -127,28 +125,6 @@ def schedules(config: PipelineConfig) -> list[Schedule]:
     with explained(vertex, "schedules"):
         found = _client(vertex).list_schedules(parent=parent(vertex), **CALL)
         return sorted((_of(item) for item in found), key=lambda item: (item.name, item.resource))
-
-
-def timed(cron: str, timezone: str) -> str:
-    """Cron and time zone as Vertex AI takes them.
-
-    Args:
-        cron: five fields.
-        timezone: IANA name.
-
-    Raises:
-        ConfigError: either is none, or the time never comes.
-    """
-    fields = " ".join(cron.split())
-    if not _CRON.fullmatch(fields):
-        raise ConfigError(
-            f"cron = {cron!r}: must be five fields, minute hour day month weekday, such as '0 3 * * 1', Mondays at 3"
-        )
-    try:
-        Clock(fields, timezone)
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
-    return f"TZ={timezone} {fields}"
 
 
 def _with_project(config: PipelineConfig) -> VertexConfig:

@@ -1,6 +1,8 @@
 """Schedules: one of a name, one run at a time, what was missed is skipped; the fake's clock is moved by the tests."""
 
 import datetime
+import subprocess
+import sys
 
 import golden_job
 import golden_requests
@@ -138,6 +140,15 @@ def test_cron_of_a_time_that_there_is_not_is_refused_before_anybody_is_asked_any
     assert done.exit_code == 2
     assert f"configuration: cron = {cron!r}: " in done.stderr and words in done.stderr
     assert fake.calls == []
+
+
+def test_time_that_there_is_not_is_refused_before_tensorflow_is_loaded():
+    program = "import sys; from pipeline import cli; cli.main(sys.argv[1:], standalone_mode=False)"
+    watched = f"import atexit, sys; atexit.register(lambda: print('tensorflow' in sys.modules)); {program}"
+    command = ["schedule", "--config", str(golden_job.EXAMPLE), "--cron", "99 3 * * 1"]
+    done = subprocess.run([sys.executable, "-c", watched, *command], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "False\n"), done.stderr
+    assert "Bad minute" in done.stderr
 
 
 @pytest.mark.parametrize("timezone", ["Berlin", "../etc", ""])
