@@ -72,15 +72,19 @@ def test_refusal_is_told_with_the_servers_words(server, submit):
     assert "refused the run: 400" in done.stderr and "pipeline spec is invalid" in done.stderr
 
 
-def test_no_server_is_told(submit, monkeypatch):
+def test_no_server_is_told_once(submit, monkeypatch, caplog):
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     with loopback.serving(Kubeflow().answer) as url:
         pass
     done = submit("--host", url)
     assert done.exit_code == 1
     assert "does not answer" in done.stderr
+    assert [record for record in caplog.records if record.name.startswith("urllib3")] == []
 
 
-def test_host_that_is_no_url_is_refused():
+@pytest.mark.parametrize(
+    "host", ["localhost:8888", "ftp://localhost", "http://", "http://localhost:http", "http://[x"]
+)
+def test_host_that_is_no_url_is_refused(host):
     with pytest.raises(ConfigError, match="must be the URL"):
-        kubeflow_run.submit(None, "unused", host="localhost:8888")
+        kubeflow_run.submit(None, "unused", host=host)
