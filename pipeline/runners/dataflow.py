@@ -12,7 +12,7 @@ def dataflow_args(config: PipelineConfig) -> list[str]:
         config: with `vertex.project`, `vertex.pipeline_root` and `vertex.image`.
     """
     vertex, workers = config.vertex, config.beam.dataflow
-    temp = workers.temp_location or f"{vertex.pipeline_root}/dataflow"
+    temp = (workers.temp_location or f"{vertex.pipeline_root.rstrip('/')}/dataflow").rstrip("/")
     args = [
         "--runner=DataflowRunner",
         f"--project={vertex.project}",

@@ -5,6 +5,7 @@ KubeflowV2DagRunner makes both; what it drops is put in afterwards: resources, r
 
 import errno
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -160,6 +161,8 @@ def _check(config: PipelineConfig, *, allow_local_paths: bool) -> None:
     for field, path in paths.items():
         if path and not path.startswith("gs://") and not allow_local_paths:
             raise ConfigError(f"{field} = {path!r}: must be on gs://, no machine in the cloud sees this disk")
+        if path and re.match("gs://(/|$)", path):
+            raise ConfigError(f"{field} = {path!r}: names no bucket; give gs://BUCKET/FOLDER")
     for name, training in config.on_pretraining_machines.items():
         strategy = training.compute.strategy
         if vertex.pretraining.machine_type is None and strategy in ("tpu", "multi_worker"):

@@ -3,6 +3,7 @@
 import json
 
 import golden_job
+import pytest
 from apache_beam.options.pipeline_options import (
     GoogleCloudOptions,
     PipelineOptions,
@@ -59,6 +60,15 @@ def test_workers_run_the_image_of_the_pipeline_in_its_region_and_below_its_root(
     assert cloud.service_account_email == "simclr-dataflow@my-project.iam.gserviceaccount.com"
     assert cloud.labels == ["team=vision"]
     assert "use_runner_v2" in options.get_all_options()["experiments"]
+
+
+@pytest.mark.parametrize("field", ["vertex.pipeline_root", "beam.dataflow.temp_location"])
+def test_slash_at_the_end_of_a_folder_makes_no_folder_without_a_name(field):
+    with_slash, without = (
+        options_of(f"{field}=gs://my-bucket/a{end}").view_as(GoogleCloudOptions) for end in ("/", "")
+    )
+    assert with_slash.temp_location == without.temp_location
+    assert with_slash.staging_location == without.staging_location
 
 
 def test_settings_of_the_workers_arrive():

@@ -264,6 +264,8 @@ def test_what_compiling_needs_is_asked_for_by_name(tmp_path, field):
 )
 def test_local_path_is_refused_but_for_a_rehearsal(tmp_path, field):
     assert f"{field} = '/disk/here': must be on gs://" in refused(tmp_path, f"{field}=/disk/here")
+    for nowhere in ("gs://", "gs:///runs"):
+        assert f"{field} = '{nowhere}': names no bucket" in refused(tmp_path, f"{field}={nowhere}")
     config = load_config(None, [*BASE, f"{field}=/disk/here"])
     assert "/disk/here" in kubeflow.compile_pipeline(config, tmp_path, allow_local_paths=True).job.read_text()
 
