@@ -15,6 +15,7 @@ from pipeline.runners.vertex_calls import CALL, RETRY, ServiceError, explained
 from pipeline.runners.vertex_cron import timed
 from trainer.config import ConfigError
 
+_LONGEST_NAME = 128  # of a display name, by Vertex AI's API
 # All that a schedule is made of, so that an update leaves nothing of the schedule before.
 _FIELDS = (
     "cron",
@@ -64,10 +65,12 @@ def schedule(
         timezone: IANA name in which the cron is meant.
 
     Raises:
-        ConfigError: the configuration does not compile, or cron or time zone is none.
+        ConfigError: the configuration does not compile, or cron, time zone or name is none.
         ServiceError: Vertex AI refuses, or several schedules have this name.
     """
     when = timed(cron, timezone)
+    if not 0 < len(name) <= _LONGEST_NAME:
+        raise ConfigError(f"name = {name!r}: must be of 1 to {_LONGEST_NAME} characters, such as simclr")
     compiled = kubeflow.compile_pipeline(config, directory)
     vertex = config.vertex
     with explained(vertex, "schedule"):

@@ -158,6 +158,17 @@ def test_time_zone_that_is_none_is_refused(fake, timezone):
     assert fake.calls == []
 
 
+def test_name_that_vertex_ai_does_not_take_is_refused_and_one_of_any_signs_is_found_again(fake):
+    for name in ("", "x" * 129):
+        with pytest.raises(ConfigError, match="must be of 1 to 128 characters"):
+            schedule(name=name)
+    assert fake.calls == []
+    odd = "☃ / \"x\" = 'y'\\"
+    assert [schedule(name=odd).is_new for _ in range(2)] == [True, False]
+    [removed] = vertex_schedules.unschedule(golden_requests.config(), name=odd)
+    assert (removed.name, fake.schedules) == (odd, {})
+
+
 def test_project_is_asked_for(fake):
     with pytest.raises(ConfigError, match=r"vertex\.project = null"):
         vertex_schedules.schedules(golden_requests.config("vertex.project=null"))
