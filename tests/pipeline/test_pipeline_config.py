@@ -217,6 +217,15 @@ def test_field_that_is_given_twice_is_refused_with_its_line_wherever_it_stands(t
     assert "'team' is given twice" in refused("vertex.labels={team: a, team: b}")
 
 
+def test_section_whose_fields_are_all_commented_out_is_told_as_such_and_null_as_yaml_writes_it(tmp_path):
+    file = tmp_path / "c.yaml"
+    file.write_text("vertex:\n  # project: my-project\n")
+    with pytest.raises(ConfigError, match=r"^vertex: has no fields below it; give some, or leave vertex out$"):
+        load_config(str(file))
+    assert refused("vertex.nodes.ingest=null").startswith("vertex.nodes.ingest: has no fields below it")
+    assert refused("vertex.region=null") == "vertex.region = null: must be a valid string"
+
+
 def test_field_that_a_merged_section_has_too_is_given_anew(tmp_path):
     file = tmp_path / "c.yaml"
     file.write_text("vertex:\n  nodes:\n    ingest: &one {cpu: 4, retries: 1}\n    check: {<<: *one, cpu: 3}\n")

@@ -13,6 +13,7 @@ from trainer.config.base import Settings
 from trainer.config.presets import PRESETS
 
 _PRESET = "preset"
+_NO_SECTION = "Input should be an object"  # pydantic's words
 AnySettings = TypeVar("AnySettings", bound=Settings)
 
 
@@ -141,5 +142,7 @@ def _explain(details: dict[str, Any]) -> str:
     if not field:
         return message  # a rule between sections names its fields itself
     value = details["input"]
-    shown = "" if isinstance(value, dict) else f" = {value!r}"
+    if value is None and details["msg"] == _NO_SECTION:
+        return f"{field}: has no fields below it; give some, or leave {field} out"
+    shown = "" if isinstance(value, dict) else f" = {'null' if value is None else repr(value)}"
     return f"{field}{shown}: {'must be ' if details['msg'].startswith('Input should be') else ''}{message}"
