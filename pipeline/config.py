@@ -1,6 +1,7 @@
 """The configuration of a run: typed, frozen, complete. What it refuses, it refuses before anything runs."""
 
 import math
+import os
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
@@ -144,6 +145,25 @@ class PipelineConfig(StagesConfig):
         return fractions
 
     @model_validator(mode="after")
+    def _is_not_written_into_sources(self) -> "PipelineConfig":
+        """Else the next run would read as images what this one has written."""
+        written = {
+            "output": self.output,
+            "retrain.store": self.retrain.store,
+            "vertex.pipeline_root": self.vertex.pipeline_root,
+            "beam.dataflow.temp_location": self.beam.dataflow.temp_location,
+        }
+        for name, folder in written.items():
+            for source in ("unlabeled", "labeled", "test"):
+                images = getattr(self.data, source)
+                if folder and images and f"{_whole(folder)}/".startswith(f"{_whole(images)}/"):
+                    raise ValueError(
+                        f"{name} = {folder!r}: inside of data.{source} = {images!r}, so the next run would read as "
+                        "images what this one has written; take a folder beside it"
+                    )
+        return self
+
+    @model_validator(mode="after")
     def _sizes_agree(self) -> "PipelineConfig":
         sizes = {
             "pretrain.augment.crop.size_px": self.pretrain.augment.crop.size_px,
@@ -220,3 +240,10 @@ def _defaults() -> dict[str, Any]:
     settings["data"].update(dict.fromkeys(_SAMPLE))
     settings["distill"]["student"] = {}
     return settings
+
+
+def _whole(path: str) -> str:
+    """A path that tells what lies below it; of a scheme alone, which is refused elsewhere, nothing does."""
+    if path.endswith("://"):
+        return path
+    return path.rstrip("/") if "://" in path else os.path.realpath(path)

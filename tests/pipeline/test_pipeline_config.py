@@ -31,6 +31,34 @@ def test_unlabeled_images_alone_are_refused():
     assert "data.labeled must be given" in refused("data.unlabeled=mine")
 
 
+@pytest.mark.parametrize("source", ["unlabeled", "labeled", "test"])
+@pytest.mark.parametrize(
+    ("field", "written", "images"),
+    [
+        ("output", "photos/run", "photos"),
+        ("output", "photos", "./photos/"),
+        ("retrain.store", "link/store", "photos"),
+        ("retrain.store", "gs://b/photos/store/", "gs://b/photos"),
+        ("vertex.pipeline_root", "gs://b/runs", "gs://b/"),
+        ("beam.dataflow.temp_location", "gs://b/photos/x", "gs://b/photos/"),
+    ],
+)
+def test_what_is_written_is_not_within_what_is_read(tmp_path, monkeypatch, field, written, images, source):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "link").symlink_to("photos")
+    sources = {"labeled": "others", source: images}
+    given = [*(f"data.{name}={path}" for name, path in sources.items()), f"{field}={written}"]
+    message = refused(*given)
+    assert message.startswith(f"{field} = {written!r}: inside of data.") and "take a folder beside it" in message
+
+
+def test_what_is_written_may_lie_beside_what_is_read_or_around_it():
+    for written in ("photos-run", "here", "."):
+        given = ["data.labeled=here/photos", f"retrain.store={written}", f"output={written}"]
+        assert load_config(None, given).output == written
+
+
 def test_one_field_of_a_section_leaves_its_others_as_they_are():
     default, changed = load_config(), load_config(None, ["pretrain.optimizer.learning_rate=1e-1"])
     assert changed.pretrain.optimizer.learning_rate == 0.1

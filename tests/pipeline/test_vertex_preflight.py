@@ -86,18 +86,6 @@ def test_name_that_no_bucket_has_is_an_error(field, path):
         assert gravest(f"{field}={there}", of=field) is Severity.OK
 
 
-@pytest.mark.parametrize("field", ["vertex.pipeline_root", "retrain.store", "beam.dataflow.temp_location"])
-def test_folder_that_is_written_inside_of_a_source_is_an_error_that_names_it(field):
-    for inside in ("gs://my-bucket/images/unlabeled", "gs://my-bucket/images/unlabeled/runs"):
-        found = offline.check(config(f"{field}={inside}"), TABLE)
-        assert "inside of data.unlabeled = gs://my-bucket/images/unlabeled," in words(found, field)
-    whole_bucket = (f"{field}=gs://my-bucket/runs", "data.test=gs://my-bucket/")
-    assert gravest(*whole_bucket, of=field) is Severity.ERROR
-    for beside in ("gs://my-bucket/images/unlabeled-runs", "gs://my-bucket/images", "gs://runs"):
-        assert gravest(f"{field}={beside}", of=field) is Severity.OK
-    assert gravest(f"{field}=gs://my-bucket/x/runs", "data.test=gs://my-bucket/*/*.png", of=field) is Severity.OK
-
-
 def test_region_outside_the_table_is_a_warning_and_its_machines_are_not_refused():
     elsewhere = ("vertex.region=mars-north1", "vertex.image=mars-north1-docker.pkg.dev/p/r/i:v1")
     assert gravest(*elsewhere, of="vertex.region") is Severity.WARNING

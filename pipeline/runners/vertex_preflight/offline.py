@@ -44,8 +44,7 @@ def places(config: PipelineConfig, table: Catalog) -> Iterator[Finding]:
             "null: the run gets Compute Engine's default account, which may do far more than it needs, or nothing; "
             "infra/terraform makes one of its own",
         )
-    written = roles.written(config)
-    for field, path in {**written, **roles.sources(config)}.items():
+    for field, path in {**roles.written(config), **roles.sources(config)}.items():
         if not path.startswith("gs://"):
             yield error(field, f"{path}: must be on gs://, no machine in the cloud sees this disk")
         elif not _BUCKET.match(path):
@@ -56,14 +55,6 @@ def places(config: PipelineConfig, table: Catalog) -> Iterator[Finding]:
             )
         else:
             yield ok(field, f"{path}: on Cloud Storage")
-    for field, path in written.items():
-        for source, images in roles.sources(config).items():
-            if f"{path.rstrip('/')}/".startswith(f"{images.rstrip('/')}/"):
-                yield error(
-                    field,
-                    f"{path}: inside of {source} = {images}, so the next run would read as images what this one has "
-                    "written; take a folder beside it",
-                )
 
 
 def all_images(config: PipelineConfig) -> dict[str, str]:
