@@ -36,7 +36,7 @@ def assert_promoted(week, version):
 
 @pytest.mark.slow
 def test_every_week_is_decided_as_it_should_be(weeks):
-    """Eight whole pipelines: minutes on LocalDagRunner, half an hour where each node is a container of its own."""
+    """Eight whole pipelines: a quarter of an hour on LocalDagRunner, an hour with a container for each node."""
     deliver(weeks, 1)
     first = weeks.run()
     assert_promoted(first, 1)
