@@ -162,7 +162,8 @@ def test_watch_that_cannot_be_is_refused_with_code_2_before_anything_begins(star
 
 
 def test_second_watch_of_an_output_is_refused(tmp_path):
-    given = ["--unlabeled", str(tmp_path), "--labeled", str(tmp_path), "--output", str(tmp_path / "run"), *STORE]
+    photos = str(tmp_path / "photos")
+    given = ["--unlabeled", photos, "--labeled", photos, "--output", str(tmp_path / "run"), *STORE]
     with sole_use(str(tmp_path / "run")):
         done = CliRunner().invoke(cli.main, ["watch", *given])
     assert done.exit_code == 2 and "another watch" in done.stderr
