@@ -151,7 +151,7 @@ docs: $(READY)  ## write what the documentation takes from the code
 
 .PHONY: golden
 golden: $(READY)  ## write anew what the tests compare the compiled pipeline and requests with; look at the difference
-	@for module in golden_job golden_requests golden_registration; do \
+	@for module in golden_job golden_requests golden_http golden_registration; do \
 		TF_USE_LEGACY_KERAS=1 TF_CPP_MIN_LOG_LEVEL=3 PYTHONPATH=.:tests/pipeline $(PYTHON) -W ignore -m $$module || exit 1; done
 
 .PHONY: bench

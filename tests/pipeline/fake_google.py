@@ -3,6 +3,7 @@
 It proves what is asked and how answers are taken; it does not prove that Google answers so.
 """
 
+import dataclasses
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +21,7 @@ class FakeGoogle:
     """What the services know.
 
     Attributes:
-        endpoints: all services at this one address.
+        endpoints: of each service, the path that has its name.
         states: of projects.
         off: services that are not on.
         lacking: permissions that the caller has not.
@@ -33,11 +34,11 @@ class FakeGoogle:
         resources: of Compute Engine and Cloud KMS, by path.
         zones: in which there is each type of machine.
         refusals: code and message of the next answers to URLs with this part.
-        calls: method, path and Authorization of each call.
+        calls: all that was asked.
     """
 
     def __init__(self, url: str) -> None:
-        self.endpoints = Endpoints(*[url] * 7)
+        self.endpoints = Endpoints(**{field.name: f"{url}/{field.name}" for field in dataclasses.fields(Endpoints)})
         self.states = {"my-project": "ACTIVE"}
         self.off: set[str] = set()
         self.lacking: set[str] = set()
@@ -51,9 +52,12 @@ class FakeGoogle:
         self.zones = {machine: ["europe-west4-b", "us-central1-a", "us-central1-f"] for machine in types}
         self.resources: dict[str, dict[str, Any]] = {}
         self.refusals: list[tuple[str, int, str]] = []
-        self.calls: list[tuple[str, str, str | None]] = []
+        self.calls: list[loopback.Call] = []
 
-    def answer(self, path: str, query: dict[str, list[str]], body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    def answer(self, call: loopback.Call) -> tuple[int, dict[str, Any]]:
+        self.calls.append(call)
+        query, body = call.query, json.loads(call.body or "{}")
+        path = call.path[call.path.index("/", 1) :]
         for refusal in self.refusals:
             if refusal[0] in path:
                 self.refusals.remove(refusal)
@@ -114,11 +118,7 @@ class FakeGoogle:
 def serving() -> Iterator[FakeGoogle]:
     """The fake, answering on a port of its own."""
 
-    def answer(call: loopback.Call) -> loopback.Answer:
-        fake.calls.append((call.method, call.path, call.headers.get("Authorization")))
-        return fake.answer(call.path, call.query, json.loads(call.body or "{}"))
-
-    with loopback.serving(answer) as address:
+    with loopback.serving(lambda call: fake.answer(call)) as address:
         fake = FakeGoogle(address)
         yield fake
 

@@ -4,13 +4,33 @@ import email
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 import loopback
 
 # Objects on a page of a list: a client that reads only the first is found out.
 _PAGE = 2
+
+
+class Upload(NamedTuple):
+    """An upload in one request.
+
+    Attributes:
+        described: the object, by its name.
+        content_type: of the object.
+        content: of the object.
+    """
+
+    described: dict[str, str]
+    content_type: str
+    content: bytes
+
+    @classmethod
+    def read(cls, call: loopback.Call) -> "Upload":
+        header = f"Content-Type: {call.headers['Content-Type']}\r\n\r\n"
+        described, content = email.message_from_bytes(header.encode() + call.body).get_payload()
+        return cls(json.loads(described.get_payload()), content.get_content_type(), content.get_payload(decode=True))
 
 
 class FakeStorage:
@@ -20,14 +40,19 @@ class FakeStorage:
         contents: of objects by their gs:// URI.
         generations: by URI; a new one with each content.
         refusals: HTTP codes of the next answers; 0 is none at all, the connection closed.
-        uploads: how many were tried.
+        calls: all that was asked.
     """
 
     def __init__(self) -> None:
         self.contents: dict[str, bytes] = {}
         self.generations: dict[str, int] = {}
         self.refusals: list[int] = []
-        self.uploads = 0
+        self.calls: list[loopback.Call] = []
+
+    @property
+    def uploads(self) -> int:
+        """How many were tried."""
+        return sum(call.method == "POST" for call in self.calls)
 
     def put(self, *uris: str, content: bytes = b"") -> None:
         for uri in uris:
@@ -48,23 +73,21 @@ class FakeStorage:
         page: dict[str, Any] = {"items": items[first : first + _PAGE]}
         return page | ({"nextPageToken": str(first + _PAGE)} if first + _PAGE < len(found) else {})
 
-    def upload(self, bucket: str, content_type: str, body: bytes) -> dict[str, Any]:
-        parts = email.message_from_bytes(f"Content-Type: {content_type}\r\n\r\n".encode() + body).get_payload()
-        described, content = (part.get_payload(decode=True) for part in parts)
-        name = json.loads(described)["name"]
-        self.put(f"gs://{bucket}/{name}", content=content)
+    def upload(self, bucket: str, upload: Upload) -> dict[str, Any]:
+        name = upload.described["name"]
+        self.put(f"gs://{bucket}/{name}", content=upload.content)
         return {"name": name, "bucket": bucket}
 
     def answer(self, call: loopback.Call) -> loopback.Answer:
         bucket = unquote(call.path.removeprefix("/upload").split("/")[4])
-        self.uploads += call.method == "POST"
+        self.calls.append(call)
         code = self.refusals.pop(0) if self.refusals else 200
         if not code:
             return None
         if code != 200:
             return code, {"error": {"message": f"refused {bucket}"}}
         if call.method == "POST":
-            return 200, self.upload(bucket, call.headers["Content-Type"], call.body)
+            return 200, self.upload(bucket, Upload.read(call))
         if call.query.get("alt") != ["media"]:
             return 200, self.listed(bucket, call.query)
         uri = f"gs://{bucket}/{unquote(call.path.split('/')[-1])}"

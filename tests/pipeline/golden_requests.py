@@ -1,5 +1,6 @@
 """What the clients send to Vertex AI; `make golden` writes it anew, for a person to look at."""
 
+import functools
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ import fake_vertex
 import golden_job
 import google.auth
 import pytest
+import yaml
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import aiplatform_v1
 
@@ -45,7 +47,7 @@ def config(*overrides: str) -> PipelineConfig:
 def vertex_ai(patch: pytest.MonkeyPatch) -> Iterator[fake_vertex.FakeVertex]:
     """The fake, with nobody's credentials, and with the golden job for what a compilation leaves."""
     patch.setattr(google.auth, "default", lambda *_, **__: (AnonymousCredentials(), "my-project"))
-    compiled = kubeflow.Compiled(golden_job.GOLDEN, golden_job.GOLDEN)
+    compiled = kubeflow.Compiled(golden_job.GOLDEN, golden_job.GOLDEN_YAML)
     patch.setattr(kubeflow, "compile_pipeline", lambda *_, **__: compiled)
     with fake_vertex.serving(patch) as fake:
         yield fake
@@ -62,10 +64,7 @@ def pushed_version(number: str) -> aiplatform_v1.Model:
 
 
 def sent() -> list[dict[str, Any]]:
-    """The requests of a submission, a schedule's life, two versions and the embeddings of one.
-
-    The golden job's pipeline stands by its name.
-    """
+    """The requests of a submission, a schedule's life, two versions and the embeddings of one."""
     with pytest.MonkeyPatch.context() as patch, vertex_ai(patch) as fake, fake_storage.serving(patch) as storage:
         vertex.submit(config(*OVERRIDES), "unused", run_key="2026-03-02")
         vertex_schedules.schedule(config(), "0 3 * * 1", "unused", timezone="Europe/Berlin")
@@ -79,17 +78,26 @@ def sent() -> list[dict[str, Any]]:
         vertex_registry.roll_back(config(*OVERRIDES, "vertex.registry.endpoint=photos").vertex)
         storage.put("gs://my-bucket/photos/1.jpg", "gs://my-bucket/photos/2.png")
         vertex_batch.embed(config(*OVERRIDES).vertex, "gs://my-bucket/photos", "gs://my-bucket/embeddings")
-        return [{"method": method, "request": _short(fake_vertex.as_json(request))} for method, request in fake.calls]
+        return [{"method": method, "request": short(fake_vertex.as_json(request))} for method, request in fake.calls]
 
 
-def _short(request: Any) -> Any:
+def short(request: Any) -> Any:
+    """The request, with the golden job's pipeline standing by its name, in either form."""
     if not isinstance(request, dict):
         return request
-    pipeline = json.loads(golden_job.GOLDEN.read_text())["pipelineSpec"]
-    return {
-        name: "<of golden_job.json>" if name == "pipelineSpec" and value == pipeline else _short(value)
-        for name, value in request.items()
-    }
+    return {name: _pipeline_name(value) or short(value) for name, value in request.items()}
+
+
+def _pipeline_name(value: Any) -> str | None:
+    named = ((path, pipeline) for path, pipeline in _pipelines() if value == pipeline)
+    return next((f"<of {path.name}>" for path, _ in named), None)
+
+
+@functools.cache
+def _pipelines() -> tuple[tuple[Path, dict[str, Any]], ...]:
+    job = json.loads(golden_job.GOLDEN.read_text())
+    pipeline = yaml.load(golden_job.GOLDEN_YAML.read_text(), yaml.CSafeLoader)
+    return (golden_job.GOLDEN, job["pipelineSpec"]), (golden_job.GOLDEN_YAML, pipeline)
 
 
 if __name__ == "__main__":

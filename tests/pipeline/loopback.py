@@ -16,6 +16,16 @@ class Call(NamedTuple):
     headers: Mapping[str, str]
     body: bytes
 
+    def as_json(self) -> dict[str, Any]:
+        """What was asked for, to be compared: without the headers, in which clients tell their versions."""
+        query = {"query": self.query} if self.query else {}
+        return {
+            "method": self.method,
+            "path": self.path,
+            **query,
+            **({"body": json.loads(self.body)} if self.body else {}),
+        }
+
 
 # The status, and bytes or what becomes JSON. None: the connection is closed without an answer.
 Answer = tuple[int, Any] | None

@@ -2,6 +2,7 @@
 
 import json
 
+import fake_kubeflow
 import golden_job
 import loopback
 import pytest
@@ -12,28 +13,10 @@ from pipeline.runners import kubeflow, kubeflow_run
 from trainer.config import ConfigError
 
 
-class Kubeflow:
-    """Answers as the API of Kubeflow Pipelines, version 2."""
-
-    def __init__(self):
-        self.asked, self.refusal = [], None
-
-    def answer(self, call):
-        body = json.loads(call.body) if call.body else None
-        self.asked.append((call.path, body))
-        if call.method == "GET":
-            return 200, {"multi_user": False} if call.path.endswith("healthz") else {"experiments": []}
-        if call.path.endswith("runs") and self.refusal:
-            return 400, {"message": self.refusal}
-        return 200, {**body, "experiment_id": "e1", "run_id": "r1"}
-
-
 @pytest.fixture
 def server(monkeypatch):
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    server = Kubeflow()
-    with loopback.serving(server.answer) as server.url:
-        yield server
+    with fake_kubeflow.serving(monkeypatch) as served:
+        yield served
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +39,7 @@ def test_command_sends_the_compiled_pipeline_and_prints_the_page(server, submit)
     done = submit("--host", server.url, "--set", "vertex.experiment=nightly")
     assert done.exit_code == 0, done.output
     assert done.stdout == f"submitted r1\n{server.url}/#/runs/details/r1\n"
-    bodies = dict(server.asked)
+    bodies = {call.path: json.loads(call.body) for call in server.calls if call.body}
     assert bodies["/apis/v2beta1/experiments"]["display_name"] == "nightly"
     run = bodies["/apis/v2beta1/runs"]
     assert (run["display_name"], run["experiment_id"]) == ("simclr", "e1")
@@ -74,7 +57,7 @@ def test_refusal_is_told_with_the_servers_words(server, submit):
 
 def test_no_server_is_told_once(submit, monkeypatch, caplog):
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    with loopback.serving(Kubeflow().answer) as url:
+    with loopback.serving(fake_kubeflow.FakeKubeflow().answer) as url:
         pass
     done = submit("--host", url)
     assert done.exit_code == 1

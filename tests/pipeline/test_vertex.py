@@ -6,6 +6,7 @@ import logging
 import re
 import runpy
 
+import golden_http
 import golden_job
 import golden_requests
 import google.auth
@@ -48,8 +49,9 @@ def refused(*overrides) -> str:
     return str(error.value)
 
 
-def test_requests_are_the_golden_ones():
-    assert golden_requests.sent() == json.loads(golden_requests.GOLDEN.read_text()), "look, then `make golden`"
+@pytest.mark.parametrize("golden", [golden_requests, golden_http])
+def test_requests_are_the_golden_ones(golden):
+    assert golden.sent() == json.loads(golden.GOLDEN.read_text()), "look, then `make golden`"
 
 
 def test_submission_reaches_the_region_with_account_labels_root_and_policy(fake):

@@ -46,7 +46,7 @@ def test_example_in_a_project_where_all_is_well_has_no_errors(fake):
     found = inspect()
     assert not findings.has_errors(found)
     assert not [item for item in found if item.severity is Severity.NOT_CHECKED]
-    assert {authorization for _, _, authorization in fake.calls} == {"Bearer s3cr3t"}
+    assert {call.headers["Authorization"] for call in fake.calls} == {"Bearer s3cr3t"}
 
 
 def test_token_is_in_no_log_and_in_no_finding(fake, caplog):
