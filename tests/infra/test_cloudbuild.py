@@ -1,9 +1,11 @@
 """Cloud Build's file: its shape, its order, make's targets, and the scripts with a docker and a make that listen."""
 
+import json
 import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -188,6 +190,29 @@ def test_image_is_started_and_rehearses_isolated_from_the_checkout(build, name, 
     assert [step["entrypoint"], *step["args"]] == ["python", "-I", "-m", "pipeline", *command]
     # The only folder that the image's user may write to.
     assert "--create-home --uid 10001 simclr" in (INFRA / "docker" / "pipeline.Dockerfile").read_text()
+
+
+def test_commands_that_start_the_images_run_with_this_environment(build, tmp_path):
+    steps = [step for step in build["steps"] if step["id"] in ("start-image", "start-trigger")]
+    for step in steps:
+        assert step["entrypoint"] == "python"
+        # The images have the packages installed; this environment has the service's beside the checkout alone.
+        cwd = tmp_path if "-I" in step["args"] else ROOT
+        done = subprocess.run([sys.executable, *step["args"]], cwd=cwd, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+
+
+def test_compile_step_with_the_real_make_leaves_the_job_of_its_images(build, tmp_path):
+    step = next(step for step in build["steps"] if step["id"] == "compile")
+    environment = os.environ | substituted(build) | {"OUTPUT": str(tmp_path / "compiled")}
+    done = subprocess.run(
+        ["bash", "-c", step["script"].replace("settings.txt", "/dev/null")],
+        cwd=ROOT, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    job = json.loads(next((tmp_path / "compiled").glob("*.json")).read_text())
+    executors = job["pipelineSpec"]["deploymentSpec"]["executors"].values()
+    assert {executor["container"]["image"] for executor in executors if "container" in executor} == {IMAGE}
 
 
 def test_image_of_the_service_is_started_with_all_that_it_imports(build):
