@@ -97,6 +97,9 @@ def _tell_of_folder(folder: str, move: "Callable[[], restoring.Change]") -> None
         change = move()
     except ValueError as error:
         raise click.ClickException(str(error)) from error
+    if change.champion == change.former:
+        click.echo(f"version {change.champion} was the champion of {folder} already")
+        return
     before = f"version {change.former}" if change.former else "none"
     click.echo(f"version {change.champion} is the champion of {folder}; the one before: {before}")
 

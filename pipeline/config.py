@@ -122,7 +122,7 @@ class PipelineConfig(StagesConfig):
     drift: DriftConfig = DriftConfig()
     beam: BeamConfig = BeamConfig()
     vertex: VertexConfig = VertexConfig()
-    output: str = Field("runs/local", description="folder of everything that a run leaves")
+    output: str = Field("runs/local", min_length=1, description="folder of everything that a run leaves")
 
     @field_validator("distill", mode="before")
     @classmethod

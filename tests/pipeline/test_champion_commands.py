@@ -67,3 +67,8 @@ def test_refusal_has_a_line_and_a_code_and_moves_nothing(output, arguments, code
     assert words in " ".join(done.stderr.split())
     assert (output / "pushed" / "CHAMPION").read_text() == "2\n"
     assert not Path("nowhere").exists()
+
+
+def test_promoting_the_champion_says_that_it_was(output):
+    done = invoke("promote", "--version", "2")
+    assert done.stdout == f"version 2 was the champion of {os.path.join('runs/local', 'pushed')} already\n"

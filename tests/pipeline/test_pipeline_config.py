@@ -86,6 +86,7 @@ def test_file_and_overrides_given_overrides_win(tmp_path):
         ("seed=one", ["seed", "one", "integer"]),
         ("seed=1.5", ["seed", "1.5"]),
         ("pretrain.head.kind=deep", ["pretrain.head.kind", "deep", "nonlinear"]),
+        ("output=''", ["output", "at least 1 character"]),
         ("pretrain.augment.jitter_strength=1.3", ["jitter_strength", "1.3", "1.25"]),
         ("data=3", ["data", "3"]),
         ("seed", ["override", "seed"]),
