@@ -2,7 +2,6 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 
-UV_VERSION := 0.13.9
 PYTHON := .venv/bin/python
 UV := .tools/bin/uv
 # STACK=1.16 or 1.21 asks for one of the two stacks. Without it what is installed stays, also when its versions change, and where
@@ -210,7 +209,7 @@ $(UV):
 	@echo "installing uv into .tools ..."
 	@{ python3 -m venv .tools || "$(CHOSEN_PYTHON)" -m venv --clear .tools; } >/dev/null 2>&1 \
 		|| { echo "a Python 3 with venv is needed to install uv: 'apt-get install python3-venv', or pyenv"; exit 1; }
-	@.tools/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	@.tools/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement infra/docker/uv.txt
 
 .PHONY: clean
 clean:  ## remove the environments; runs stay

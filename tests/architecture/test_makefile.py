@@ -1,15 +1,18 @@
 """The two commands of the README on machines that lack something: what make would do, without doing it."""
 
+import hashlib
 import os
 import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
+PIP = ROOT / ".tools" / "bin" / "pip"
 MAKE, BASH = (shutil.which(tool) for tool in ("make", "bash"))
 
 
@@ -35,7 +38,7 @@ def python(clone, version):
 @pytest.fixture
 def clone(tmp_path):
     """The files that make looks at, on a machine of Debian 12's age whose PATH holds next to nothing."""
-    for name in ("Makefile", "pyproject.toml", "uv.lock", "infra/stack.sh"):
+    for name in ("Makefile", "pyproject.toml", "uv.lock", "infra/stack.sh", "infra/docker/uv.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
     machine(tmp_path)
@@ -45,8 +48,8 @@ def clone(tmp_path):
     return tmp_path
 
 
-def make(clone, *arguments):
-    environment = {"PATH": str(clone / "bin"), "PYENV_ROOT": str(clone / "pyenv")}
+def make(clone, *arguments, **environment):
+    environment |= {"PATH": str(clone / "bin"), "PYENV_ROOT": str(clone / "pyenv")}
     return subprocess.run(
         [MAKE, "--no-print-directory", *arguments],
         cwd=clone, env=environment, capture_output=True, text=True, check=False,
@@ -192,6 +195,35 @@ def test_arguments_reach_the_command_line_as_they_are_written(clone):
         'run --unlabeled "my photos" --labeled "l" --test "t" --output "o" --config "c.yaml" '
         '--set "seed=1" --set "fractions=[0.5,1]" --from "Push" --to "Report"'
     ) in planned
+
+
+def wheel_of_uv(folder, version):
+    """A package of that name and version, with another content than the real one."""
+    name = f"uv-{version}"
+    with zipfile.ZipFile(folder / f"{name}-py3-none-any.whl", "w") as wheel:
+        wheel.writestr(f"{name}.data/scripts/uv", "#!/bin/bash\n")
+        wheel.writestr(f"{name}.dist-info/METADATA", f"Metadata-Version: 2.1\nName: uv\nVersion: {version}\n")
+        wheel.writestr(f"{name}.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(f"{name}.dist-info/RECORD", "")
+    return hashlib.sha256(Path(wheel.filename).read_bytes()).hexdigest()
+
+
+@pytest.mark.skipif(not PIP.exists(), reason="uv was not installed by make, which leaves a pip beside it")
+def test_uv_is_installed_only_if_it_is_the_one_whose_hash_is_known(clone):
+    """By make's own pip, which here installs into the clone's folder; making an environment would take seconds."""
+    script(clone / "bin" / "python3", "exit 0")
+    script(clone / ".tools" / "bin" / "pip", f'exec {PIP} "$@" --target "$PWD/uv"')
+    python(clone, "3.10")
+    known = clone / "infra" / "docker" / "uv.txt"
+    planted = wheel_of_uv(clone, re.search(r"^uv==(\S+)", known.read_text(), re.MULTILINE)[1])
+    of_no_index = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(clone)}
+    done = make(clone, ".tools/bin/uv", **of_no_index)
+    assert done.returncode != 0 and "DO NOT MATCH THE HASHES" in done.stderr
+    assert not (clone / "uv" / "bin" / "uv").exists()
+
+    known.write_text(re.sub(r"(?<=sha256:)\w+", planted, known.read_text(), count=1))
+    assert make(clone, ".tools/bin/uv", **of_no_index).returncode == 0
+    assert (clone / "uv" / "bin" / "uv").exists()
 
 
 def test_retraining_takes_what_a_run_takes(clone):

@@ -131,7 +131,9 @@ def test_launcher_of_dataflows_workers_is_of_the_locked_beam():
 
 
 def test_installer_and_tpu_build_are_of_the_versions_used_elsewhere():
-    assert f"UV_VERSION := {version_of('uv.txt', 'uv')}\n" in (ROOT / "Makefile").read_text()
+    assert re.fullmatch(r"\d+\.\d+\.\d+", version_of("uv.txt", "uv"))
+    [install] = re.findall(r"pip install (.*)", (ROOT / "Makefile").read_text())
+    assert install.endswith("--require-hashes --requirement infra/docker/uv.txt")
     assert version_of("tpu.txt", "tensorflow-tpu") == locked_versions("tensorflow")[0]
     assert "ARG PYTHON_IMAGE=python:3.10-" in (DOCKER / "tpu.Dockerfile").read_text()
 
