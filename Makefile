@@ -2,6 +2,19 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 
+# What a user gives is text: make reads no $ in it, and `quoted` makes one word of the shell's of it, whatever is in it.
+GIVEN := UNLABELED LABELED TEST OUTPUT CONFIG SET FROM TO PARALLEL IMAGE CRON TIMEZONE FILES NAME RUN_KEY WAIT RUNNER HOST \
+	OFFLINE NO_PREFLIGHT VERSION IMAGES TARGETS PRECISION PRESET BATCH MISSING_KERNEL ONLY ROUNDS KILLS SEED SHORT OSV STACK
+$(foreach name,$(GIVEN),$(eval override $(name) := $$(value $(name))))
+define newline
+
+
+endef
+quoted = $$'$(subst $(newline),\n,$(subst ',\',$(subst \,\\,$(1))))'
+option = $(if $($(2)),$(1) $(call quoted,$($(2))))
+options = $(foreach item,$($(2)),$(1) $(call quoted,$(item)))
+flag = $(if $($(2)),$(1))
+
 PYTHON := .venv/bin/python
 UV := .tools/bin/uv
 # STACK=1.16 or 1.21 asks for one of the two stacks. Without it what is installed stays, also when its versions change, and where
@@ -13,9 +26,9 @@ TPU_READY := .venv-tpu/.ready
 BENCH_PYTHON := .venv-bench/bin/python
 BENCH_READY := .venv-bench/.ready
 # "1.16 PATH-OF-PYTHON why", or "refused: why not"; asked for once, and only where something is to be installed.
-CHOSEN = $(eval CHOSEN := $$(shell $(SHELL) infra/stack.sh choose "$(WANTED)"))$(CHOSEN)
+CHOSEN = $(eval CHOSEN := $$(shell $(SHELL) infra/stack.sh choose $$(call quoted,$$(WANTED))))$(CHOSEN)
 CHOSEN_PYTHON = $(word 2,$(CHOSEN))
-require_stack = test -n "$(filter 1.%,$(firstword $(CHOSEN)))" || { echo "$(wordlist 2,99,$(CHOSEN))"; exit 1; }
+require_stack = test -n "$(filter 1.%,$(firstword $(CHOSEN)))" || { echo $(call quoted,$(wordlist 2,99,$(CHOSEN))); exit 1; }
 python_of = $(shell $(SHELL) infra/stack.sh python $(1))
 PYTHON312 = $(call python_of,3.12)
 PYTHON311 = $(firstword $(foreach version,3.11 3.12 3.13,$(call python_of,$(version))))
@@ -27,24 +40,24 @@ require_tpu_host = test "$$(uname -sm)" = "Linux x86_64" || { echo "the TPU comp
 require_python311 = test -n "$(PYTHON311)" || { echo "Python 3.11, 3.12 or 3.13 is needed for lightly: \
 	'pyenv install 3.12', or put python3.12 on the PATH"; exit 1; }
 
-run_arguments = $(if $(UNLABELED),--unlabeled "$(UNLABELED)") $(if $(LABELED),--labeled "$(LABELED)") \
-	$(if $(TEST),--test "$(TEST)") $(if $(OUTPUT),--output "$(OUTPUT)") $(if $(CONFIG),--config "$(CONFIG)") \
-	$(foreach setting,$(SET),--set "$(setting)") $(if $(FROM),--from "$(FROM)") $(if $(TO),--to "$(TO)")
-watch_arguments = $(run_arguments) $(if $(CRON),--cron "$(CRON)") $(if $(TIMEZONE),--timezone "$(TIMEZONE)") \
-	$(if $(FILES),--files)
-compile_arguments = $(if $(CONFIG),--config "$(CONFIG)") $(if $(OUTPUT),--output "$(OUTPUT)") \
-	$(foreach setting,$(SET),--set "$(setting)")
-config_arguments = $(if $(CONFIG),--config "$(CONFIG)") $(foreach setting,$(SET),--set "$(setting)")
-champion_arguments = $(config_arguments) $(if $(OUTPUT),--pushed "$(OUTPUT)/pushed")
-submit_arguments = $(compile_arguments) $(if $(RUN_KEY),--run-key "$(RUN_KEY)") $(if $(WAIT),--wait) \
-	$(if $(RUNNER),--runner "$(RUNNER)") $(if $(HOST),--host "$(HOST)") $(if $(NO_PREFLIGHT),--no-preflight)
-schedule_arguments = $(compile_arguments) --cron "$(CRON)" $(if $(TIMEZONE),--timezone "$(TIMEZONE)") \
-	$(if $(NAME),--name "$(NAME)") $(if $(NO_PREFLIGHT),--no-preflight)
-embeddings_arguments = $(config_arguments) --images "$(IMAGES)" --output "$(OUTPUT)" \
-	$(if $(VERSION),--version "$(VERSION)") $(if $(WAIT),--wait)
-tpu_arguments = $(foreach target,$(TARGETS),--target "$(target)") $(foreach precision,$(PRECISION),--precision "$(precision)") \
-	$(if $(PRESET),--preset "$(PRESET)") $(if $(BATCH),--batch "$(BATCH)") $(if $(MISSING_KERNEL),--missing-kernel)
-bench_arguments = $(foreach section,$(ONLY),--only "$(section)") $(if $(ROUNDS),--rounds "$(ROUNDS)")
+config_arguments = $(call option,--config,CONFIG) $(call options,--set,SET)
+compile_arguments = $(config_arguments) $(call option,--output,OUTPUT)
+run_arguments = $(call option,--unlabeled,UNLABELED) $(call option,--labeled,LABELED) $(call option,--test,TEST) \
+	$(compile_arguments) $(call option,--from,FROM) $(call option,--to,TO)
+watch_arguments = $(run_arguments) $(call option,--cron,CRON) $(call option,--timezone,TIMEZONE) $(call flag,--files,FILES)
+rehearse_arguments = $(compile_arguments) $(call option,--parallel,PARALLEL) $(call options,--image,IMAGE)
+preflight_arguments = $(config_arguments) $(call flag,--offline,OFFLINE)
+deploy_arguments = $(compile_arguments) $(call flag,--no-preflight,NO_PREFLIGHT)
+submit_arguments = $(deploy_arguments) $(call option,--run-key,RUN_KEY) $(call flag,--wait,WAIT) \
+	$(call option,--runner,RUNNER) $(call option,--host,HOST)
+schedule_arguments = $(deploy_arguments) --cron $(call quoted,$(CRON)) $(call option,--timezone,TIMEZONE) \
+	$(call option,--name,NAME)
+champion_arguments = $(config_arguments) $(if $(OUTPUT),--pushed $(call quoted,$(OUTPUT)/pushed))
+embeddings_arguments = $(config_arguments) --images $(call quoted,$(IMAGES)) --output $(call quoted,$(OUTPUT)) \
+	$(call option,--version,VERSION) $(call flag,--wait,WAIT)
+tpu_arguments = $(call options,--target,TARGETS) $(call options,--precision,PRECISION) $(call option,--preset,PRESET) \
+	$(call option,--batch,BATCH) $(call flag,--missing-kernel,MISSING_KERNEL)
+bench_arguments = $(call options,--only,ONLY) $(call option,--rounds,ROUNDS)
 
 # Imports, the graph and what it compiles to, what is trained, served and kept on a store, and a whole tiny run.
 SHORT_TESTS := make environment && .venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests/architecture \
@@ -77,12 +90,11 @@ compile: $(READY)  ## the pipeline for Vertex AI (JSON) and Kubeflow (YAML): CON
 
 .PHONY: rehearse
 rehearse: $(READY)  ## what Vertex AI would get, compiled and run here without Docker: [CONFIG= SET="field=value ..." OUTPUT= PARALLEL= IMAGE="name=python ..."]
-	@$(PYTHON) -m pipeline rehearse $(compile_arguments) $(if $(PARALLEL),--parallel "$(PARALLEL)") \
-		$(foreach image,$(IMAGE),--image "$(image)")
+	@$(PYTHON) -m pipeline rehearse $(rehearse_arguments)
 
 .PHONY: preflight
 preflight: $(READY)  ## what a run on Vertex AI would fail at, needs and costs, before it is started: CONFIG= [SET= OFFLINE=1]
-	@$(PYTHON) -m pipeline preflight $(config_arguments) $(if $(OFFLINE),--offline)
+	@$(PYTHON) -m pipeline preflight $(preflight_arguments)
 
 .PHONY: submit
 submit: $(READY)  ## preflight, compile, start on Vertex AI: CONFIG= [SET= WAIT=1 RUN_KEY=date NO_PREFLIGHT=1, experimental: RUNNER=kubeflow HOST=]
@@ -90,7 +102,7 @@ submit: $(READY)  ## preflight, compile, start on Vertex AI: CONFIG= [SET= WAIT=
 
 .PHONY: deploy
 deploy: $(READY)  ## preflight, compile, leave it for the service that starts runs on new data: CONFIG= [SET= NO_PREFLIGHT=1]
-	@$(PYTHON) -m pipeline deploy $(compile_arguments) $(if $(NO_PREFLIGHT),--no-preflight)
+	@$(PYTHON) -m pipeline deploy $(deploy_arguments)
 
 .PHONY: schedule
 schedule: $(READY)  ## run on Vertex AI by the clock, one run at a time: CRON="0 3 * * 1" CONFIG= [SET= TIMEZONE= NAME= NO_PREFLIGHT=1]
@@ -98,7 +110,7 @@ schedule: $(READY)  ## run on Vertex AI by the clock, one run at a time: CRON="0
 
 .PHONY: unschedule
 unschedule: $(READY)  ## delete a schedule: CONFIG= [NAME=]
-	@$(PYTHON) -m pipeline unschedule $(config_arguments) $(if $(NAME),--name "$(NAME)")
+	@$(PYTHON) -m pipeline unschedule $(config_arguments) $(call option,--name,NAME)
 
 .PHONY: schedules
 schedules: $(READY)  ## list the schedules: CONFIG=
@@ -106,7 +118,7 @@ schedules: $(READY)  ## list the schedules: CONFIG=
 
 .PHONY: promote
 promote: $(READY)  ## make a version the champion: CONFIG= [VERSION=candidate|number SET=] on Vertex AI, OUTPUT= VERSION=number here
-	@$(PYTHON) -m pipeline promote $(champion_arguments) $(if $(VERSION),--version "$(VERSION)")
+	@$(PYTHON) -m pipeline promote $(champion_arguments) $(call option,--version,VERSION)
 
 .PHONY: rollback
 rollback: $(READY)  ## make the champion before this one the champion again: CONFIG= [SET=] on Vertex AI, [OUTPUT=] here
@@ -127,7 +139,8 @@ test-long: $(READY)  ## what `make test` leaves out: the whole pipeline on gs://
 
 .PHONY: chaos
 chaos: $(READY)  ## kill whole runs at random moments, starve and break them, and see what is left: [KILLS=300 SEED=1]
-	@$(PYTHON) -m pytest tests/faults tests/gcs/test_gcs_faults.py -m "chaos or not chaos" --kills "$(or $(KILLS),300)" --chaos-seed "$(or $(SEED),1)"
+	@$(PYTHON) -m pytest tests/faults tests/gcs/test_gcs_faults.py -m "chaos or not chaos" \
+		--kills $(call quoted,$(or $(KILLS),300)) --chaos-seed $(call quoted,$(or $(SEED),1))
 
 .PHONY: test-next
 test-next:  ## TFX 1.21 on a Linux too old for it, in a Debian 13 below build/, as root: all tests and a local run [SHORT=1: what tells the stacks apart]
@@ -174,7 +187,7 @@ audit: $(UV)  ## known vulnerabilities of all that is locked, and its bill of ma
 	@$(if $(wildcard $(PYTHON)),,$(require_stack))
 	@$(audit_uv) export --quiet --preview-features sbom-export --locked --all-extras --all-groups --format cyclonedx1.5 \
 		--output-file sbom.cdx.json >/dev/null
-	@$(audit_uv) audit --preview-features audit-command --locked $(if $(OSV),--service-url "$(OSV)")
+	@$(audit_uv) audit --preview-features audit-command --locked $(call option,--service-url,OSV)
 
 .PHONY: environment
 environment: $(READY)  ## the locked dependencies, compiled to bytecode: [STACK=1.21 (Python 3.11-3.13) or 1.16 (Python 3.10)]

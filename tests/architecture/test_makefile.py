@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -166,9 +167,18 @@ def test_other_stack_is_installed_when_it_is_asked_for_and_then_stays(clone):
 
 
 def installed(clone):
+    """uv and an environment whose Python writes down what it is asked."""
     for name in (".tools/bin/uv", ".venv/.ready"):
         (clone / name).parent.mkdir(parents=True, exist_ok=True)
         (clone / name).touch()
+    script(clone / ".venv" / "bin" / "python", """printf '%s\\0' "$@" > asked""")
+
+
+def asked(clone, *arguments):
+    """What the environment's Python gets to see of make's arguments."""
+    done = make(clone, *arguments)
+    assert done.returncode == 0, done.stderr
+    return (clone / "asked").read_text().removesuffix("\0").split("\0")
 
 
 def test_installed_environment_is_neither_installed_again_nor_looked_for(clone):
@@ -190,11 +200,10 @@ def test_changed_dependencies_are_installed_again(clone, changed):
 def test_arguments_reach_the_command_line_as_they_are_written(clone):
     installed(clone)
     given = ["UNLABELED=my photos", "LABELED=l", "TEST=t", "OUTPUT=o", "CONFIG=c.yaml", "FROM=Push", "TO=Report"]
-    planned = make(clone, "-n", "local-run", *given, "SET=seed=1 fractions=[0.5,1]").stdout
-    assert (
-        'run --unlabeled "my photos" --labeled "l" --test "t" --output "o" --config "c.yaml" '
-        '--set "seed=1" --set "fractions=[0.5,1]" --from "Push" --to "Report"'
-    ) in planned
+    assert asked(clone, "local-run", *given, "SET=seed=1 fractions=[0.5,1]") == [
+        "-m", "pipeline", "run", "--unlabeled", "my photos", "--labeled", "l", "--test", "t", "--config", "c.yaml",
+        "--set", "seed=1", "--set", "fractions=[0.5,1]", "--output", "o", "--from", "Push", "--to", "Report",
+    ]  # fmt: skip
 
 
 def wheel_of_uv(folder, version):
@@ -226,40 +235,69 @@ def test_uv_is_installed_only_if_it_is_the_one_whose_hash_is_known(clone):
     assert (clone / "uv" / "bin" / "uv").exists()
 
 
-def test_retraining_takes_what_a_run_takes(clone):
+HOSTILE = [
+    "`touch b`", "$(touch b)", "$(shell touch b)", "$$HOME ${HOME} $HOME", "it's", 'a "b', "; touch b #", "a\\",
+    "\\n", "one\ntwo", "a, b) c", "%*?~", "🐈 é",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_nothing_in_an_argument_is_read_by_make_or_the_shell(clone, text):
     installed(clone)
-    planned = make(clone, "-n", "retrain", "CONFIG=c.yaml", "OUTPUT=o", "SET=retrain.store=s", "TO=Push").stdout
-    planned = " ".join(planned.split())
-    assert 'retrain --output "o" --config "c.yaml" --set "retrain.store=s" --to "Push"' in planned
+    before = set(clone.iterdir())
+    setting = f"a={''.join(text.split())}"
+    assert asked(clone, "local-run", f"UNLABELED={text}", f"SET={setting} seed=1") == [
+        "-m", "pipeline", "run", "--unlabeled", text, "--set", setting, "--set", "seed=1",
+    ]  # fmt: skip
+    assert set(clone.iterdir()) - before == {clone / "asked"}
+
+
+def test_stack_that_is_a_command_is_refused_and_not_run(clone):
+    done = make(clone, "local-run", "STACK=`touch${IFS}b`$(shell touch b)'")
+    assert done.returncode != 0 and "there are 1.16 and 1.21" in done.stdout
+    assert not (clone / "b").exists()
+
+
+def test_every_variable_that_a_target_reads_is_taken_as_text():
+    """Of those that the Makefile sets nowhere itself, and so has from its user."""
+    text = (ROOT / "Makefile").read_text()
+    [given] = re.findall(r"^GIVEN := ((?:.*\\\n)*.*)$", text, re.MULTILINE)
+    of_its_own = set(re.findall(r"^(?:define )?(\w+)(?: [:]?=|$)", text, re.MULTILINE))
+    read = set(re.findall(r"\$\((?:call (?:option|options|flag),[\w-]+,)?([A-Z][A-Z_0-9]+)\)", text))
+    assert read - of_its_own - {"MAKEFILE_LIST"} == set(given.replace("\\", "").split())
 
 
 @pytest.mark.parametrize(
     ("given", "command"),
     [
+        (["retrain", "CONFIG=c.yaml", "OUTPUT=o", "SET=retrain.store=s", "TO=Push"],
+         "retrain --config c.yaml --set retrain.store=s --output o --to Push"),
         (["submit", "CONFIG=c.yaml", "SET=seed=1", "WAIT=1", "RUN_KEY=monday"],
-         'submit --config "c.yaml" --set "seed=1" --run-key "monday" --wait'),
-        (["submit", "CONFIG=c.yaml", "NO_PREFLIGHT=1"], 'submit --config "c.yaml" --no-preflight'),
+         "submit --config c.yaml --set seed=1 --run-key monday --wait"),
+        (["submit", "CONFIG=c.yaml", "NO_PREFLIGHT=1"], "submit --config c.yaml --no-preflight"),
         (["deploy", "CONFIG=c.yaml", "SET=seed=1", "NO_PREFLIGHT=1"],
-         'deploy --config "c.yaml" --set "seed=1" --no-preflight'),
+         "deploy --config c.yaml --set seed=1 --no-preflight"),
         (["preflight", "CONFIG=c.yaml", "SET=seed=1", "OFFLINE=1"],
-         'preflight --config "c.yaml" --set "seed=1" --offline'),
-        (["submit", "RUNNER=kubeflow", "HOST=http://h"], 'submit --runner "kubeflow" --host "http://h"'),
+         "preflight --config c.yaml --set seed=1 --offline"),
+        (["rehearse", "PARALLEL=2", "IMAGE=a=/a b=/b"], "rehearse --parallel 2 --image a=/a --image b=/b"),
+        (["submit", "RUNNER=kubeflow", "HOST=http://h"], "submit --runner kubeflow --host http://h"),
         (["schedule", "CRON=0 3 * * 1", "TIMEZONE=Europe/Berlin", "NAME=weekly"],
-         'schedule --cron "0 3 * * 1" --timezone "Europe/Berlin" --name "weekly"'),
+         "schedule --cron '0 3 * * 1' --timezone Europe/Berlin --name weekly"),
         (["watch", "CONFIG=c.yaml", "CRON=0 3 * * 1", "TIMEZONE=Europe/Berlin", "FILES=1"],
-         'watch --config "c.yaml" --cron "0 3 * * 1" --timezone "Europe/Berlin" --files'),
-        (["history", "OUTPUT=runs/weekly"], 'history --output "runs/weekly"'),
-        (["unschedule", "CONFIG=c.yaml", "NAME=weekly"], 'unschedule --config "c.yaml" --name "weekly"'),
-        (["schedules", "CONFIG=c.yaml"], 'schedules --config "c.yaml"'),
-        (["promote", "CONFIG=c.yaml", "VERSION=3"], 'promote --config "c.yaml" --version "3"'),
-        (["rollback", "CONFIG=c.yaml", "SET=seed=1"], 'rollback --config "c.yaml" --set "seed=1"'),
+         "watch --config c.yaml --cron '0 3 * * 1' --timezone Europe/Berlin --files"),
+        (["history", "OUTPUT=runs/weekly"], "history --output runs/weekly"),
+        (["unschedule", "CONFIG=c.yaml", "NAME=weekly"], "unschedule --config c.yaml --name weekly"),
+        (["schedules", "CONFIG=c.yaml"], "schedules --config c.yaml"),
+        (["promote", "CONFIG=c.yaml", "VERSION=3"], "promote --config c.yaml --version 3"),
+        (["promote", "OUTPUT=my runs", "VERSION=3"], "promote --pushed 'my runs/pushed' --version 3"),
+        (["rollback", "CONFIG=c.yaml", "SET=seed=1"], "rollback --config c.yaml --set seed=1"),
         (["embeddings", "CONFIG=c.yaml", "IMAGES=gs://b/my photos", "OUTPUT=gs://b/h", "VERSION=3", "WAIT=1"],
-         'embeddings --config "c.yaml" --images "gs://b/my photos" --output "gs://b/h" --version "3" --wait'),
+         "embeddings --config c.yaml --images 'gs://b/my photos' --output gs://b/h --version 3 --wait"),
     ],
 )  # fmt: skip
-def test_targets_of_vertex_ai_hand_on_what_they_are_given(clone, given, command):
+def test_targets_hand_on_what_they_are_given(clone, given, command):
     installed(clone)
-    assert f"-m pipeline {command}" in " ".join(make(clone, "-n", *given).stdout.split())
+    assert asked(clone, *given) == ["-m", "pipeline", *shlex.split(command)]
 
 
 def test_no_python_for_lightly_is_said_before_anything_is_installed(clone):
