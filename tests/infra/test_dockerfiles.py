@@ -71,6 +71,13 @@ def test_every_image_that_it_begins_with_has_a_tag(dockerfile):
 
 
 @each_dockerfile
+def test_last_stage_begins_with_a_slim_python(dockerfile):
+    text = dockerfile.read_text()
+    assert re.search(r"^ARG PYTHON_IMAGE=python:3\.\d+-slim-(bookworm|trixie)$", text, re.MULTILINE)
+    assert re.findall(r"^FROM (.*)$", text, re.MULTILINE)[-1] == "${PYTHON_IMAGE} AS runtime"
+
+
+@each_dockerfile
 def test_last_stage_runs_as_nobody_in_particular_and_has_no_compiler(dockerfile):
     name, steps = list(stages(dockerfile).items())[-1]
     assert name == "runtime"
