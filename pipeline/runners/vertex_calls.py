@@ -3,10 +3,10 @@
 from contextlib import AbstractContextManager
 
 from components import google_calls
-from components.google_calls import BEGIN, CALL, LOGIN, RETRY, ServiceError, passes
+from components.google_calls import BEGIN, CALL, LOGIN, RETRY, ServiceError, outcome, passes
 from pipeline.cloud import VertexConfig
 
-__all__ = ["BEGIN", "CALL", "CONSOLE", "LOGIN", "RETRY", "ServiceError", "explained", "passes"]
+__all__ = ["BEGIN", "CALL", "CONSOLE", "LOGIN", "RETRY", "ServiceError", "explained", "outcome", "passes"]
 
 CONSOLE = "https://console.cloud.google.com/vertex-ai/locations"
 

@@ -1,9 +1,11 @@
 """Schedules on Vertex AI: one of a name, one run at a time, and what was missed is skipped."""
 
+import contextlib
 import datetime
 from dataclasses import dataclass
 from pathlib import Path
 
+from google.api_core import exceptions
 from google.cloud import aiplatform_v1
 from google.protobuf import field_mask_pb2
 
@@ -11,7 +13,7 @@ from pipeline.cloud import VertexConfig
 from pipeline.config import PipelineConfig
 from pipeline.runners import kubeflow
 from pipeline.runners.vertex import endpoint, parent, pipeline_job
-from pipeline.runners.vertex_calls import CALL, RETRY, ServiceError, explained
+from pipeline.runners.vertex_calls import BEGIN, CALL, RETRY, ServiceError, explained, outcome
 from pipeline.runners.vertex_cron import timed
 from trainer.config import ConfigError
 
@@ -84,17 +86,7 @@ def schedule(
             max_concurrent_active_run_count=1,
             allow_queueing=False,
         )
-        client = _client(vertex)
-        found = _find(client, vertex, name)
-        if len(found) > 1:
-            raise ServiceError(
-                f"schedule: {len(found)} schedules are called {name}: `make unschedule NAME={name}`, then again"
-            )
-        if not found:
-            return _of(client.create_schedule(parent=parent(vertex), schedule=wanted, **CALL), is_new=True)
-        wanted.name = found[0].name
-        mask = field_mask_pb2.FieldMask(paths=_FIELDS)
-        return _of(client.update_schedule(schedule=wanted, update_mask=mask, **CALL))
+        return _put(_client(vertex), vertex, wanted)
 
 
 def unschedule(config: PipelineConfig, *, name: str = "simclr") -> list[Schedule]:
@@ -113,7 +105,9 @@ def unschedule(config: PipelineConfig, *, name: str = "simclr") -> list[Schedule
                 f"unschedule: no schedule in {parent(vertex)} is called {name}: `make schedules` lists them"
             )
         for item in found:
-            client.delete_schedule(name=item.name, **CALL).result(timeout=RETRY.timeout)
+            # It is not there any more after an attempt whose answer was lost.
+            with contextlib.suppress(exceptions.NotFound):
+                outcome(client.delete_schedule(name=item.name, **CALL))
     return [_of(item) for item in found]
 
 
@@ -138,6 +132,31 @@ def _with_project(config: PipelineConfig) -> VertexConfig:
 
 def _client(vertex: VertexConfig) -> aiplatform_v1.ScheduleServiceClient:
     return aiplatform_v1.ScheduleServiceClient(client_options=endpoint(vertex))
+
+
+def _put(
+    client: aiplatform_v1.ScheduleServiceClient, vertex: VertexConfig, wanted: aiplatform_v1.Schedule
+) -> Schedule:
+    """Makes the schedule, or changes the one of its name; a lost answer does not make a second."""
+    is_new = False
+
+    def attempt() -> aiplatform_v1.Schedule:
+        nonlocal is_new
+        # Each time anew: Vertex AI numbers schedules itself, so only the name tells what a lost answer has made.
+        found = _find(client, vertex, wanted.display_name)
+        if len(found) > 1:
+            name = wanted.display_name
+            raise ServiceError(
+                f"schedule: {len(found)} schedules are called {name}: `make unschedule NAME={name}`, then again"
+            )
+        if not found:
+            is_new = True
+            return client.create_schedule(parent=parent(vertex), schedule=wanted, **BEGIN)
+        wanted.name = found[0].name
+        mask = field_mask_pb2.FieldMask(paths=_FIELDS)
+        return client.update_schedule(schedule=wanted, update_mask=mask, **CALL)
+
+    return _of(RETRY(attempt)(), is_new=is_new)
 
 
 def _find(

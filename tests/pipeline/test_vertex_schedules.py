@@ -17,6 +17,8 @@ from pipeline.runners import vertex_schedules
 from pipeline.runners.vertex_calls import ServiceError
 from trainer.config import ConfigError
 
+BUSY = (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+METHODS = ("ListSchedules", "CreateSchedule", "UpdateSchedule", "DeleteSchedule")
 DAY = datetime.timedelta(days=1)
 
 
@@ -110,12 +112,36 @@ def test_unscheduling_what_is_not_there_is_told(fake):
         vertex_schedules.unschedule(golden_requests.config())
 
 
-def test_busy_service_is_asked_again(fake, monkeypatch):
-    monkeypatch.setattr("time.sleep", lambda seconds: None)
-    for method in ("ListSchedules", "CreateSchedule"):
-        fake.refuse(method, grpc.StatusCode.RESOURCE_EXHAUSTED, times=2)
-    assert schedule().is_new
-    assert len(fake.schedules) == 1
+@pytest.mark.parametrize("after", [False, True], ids=["not heard", "answer lost"])
+@pytest.mark.parametrize("code", BUSY)
+@pytest.mark.parametrize("method", METHODS)
+def test_busy_service_is_asked_again_and_a_lost_answer_does_nothing_twice(fake, waits, method, code, after):
+    if method in ("UpdateSchedule", "DeleteSchedule"):
+        schedule("30 4 * * *")
+    fake.refuse(method, code, times=1 if after else 2, after=after)
+    if method == "DeleteSchedule":
+        assert [item.name for item in vertex_schedules.unschedule(golden_requests.config())] == ["simclr"]
+        assert fake.schedules == {}
+    else:
+        assert schedule().is_new == (method != "UpdateSchedule")
+        assert [item.cron for item in fake.schedules.values()] == ["TZ=UTC 0 3 * * *"]
+    assert len(waits) == (1 if after else 2)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_refused_permission_names_the_role_and_is_not_tried_again(fake, method):
+    if method in ("UpdateSchedule", "DeleteSchedule"):
+        schedule("30 4 * * *")
+    before = [item.cron for item in fake.schedules.values()]
+    n_asked = len(fake.called(method))
+    fake.refuse(method, grpc.StatusCode.PERMISSION_DENIED, "denied")
+    with pytest.raises(ServiceError, match=r"roles/aiplatform\.user"):
+        if method == "DeleteSchedule":
+            vertex_schedules.unschedule(golden_requests.config())
+        else:
+            schedule()
+    assert [item.cron for item in fake.schedules.values()] == before
+    assert len(fake.called(method)) == n_asked + 1
 
 
 @pytest.mark.parametrize("cron", ["", "0 3 * *", "0 3 * * 1 2026", "0 3 ? * 1", "TZ=UTC 0 3 * * 1"])
