@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import terraform_files
 import tomli
+import yaml
 from trigger_world import AUDIENCE, ENVIRONMENT
 from werkzeug.routing import Map
 
@@ -207,3 +208,36 @@ def test_image_holds_what_the_service_imports_all_of_it_and_no_tensorflow(tmp_pa
         str(Path(file).relative_to(service)) for file in modules.values() if file and file.startswith(str(service))
     }
     assert imported == files
+
+
+@pytest.fixture
+def started(tmp_path):
+    """Runs the build's step that starts the image, on the image's files and packages, in the checkout."""
+
+    def run(lacking=None):
+        build = yaml.safe_load((ROOT / "infra" / "cloudbuild.yaml").read_text())
+        step = next(step for step in build["steps"] if step["id"] == "start-trigger")
+        assert (step["name"], step["entrypoint"]) == ("${_REGISTRY}/trigger:${COMMIT_SHA}", "python")
+        copied(tmp_path)
+        if lacking:
+            (tmp_path / lacking).unlink()
+        linked(locked_group(), tmp_path)
+        arguments = [argument.replace("/opt/service", str(tmp_path)) for argument in step["args"]]
+        # Without the site packages of this environment, by which it finds the checkout.
+        command = [sys.executable, "-S", "-W", "ignore", *arguments]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    return run
+
+
+def test_build_starts_the_service_from_its_image(started):
+    done = started()
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    "file", ["infra/trigger/logs.py", "components/google_calls.py", "pipeline/runners/vertex_jobs.py"]
+)
+def test_build_fails_for_a_file_that_the_image_lacks_and_the_checkout_has(started, file):
+    done = started(lacking=file)
+    assert done.returncode != 0 and Path(file).stem in done.stderr.splitlines()[-1]
