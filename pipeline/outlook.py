@@ -55,11 +55,12 @@ def look(config: PipelineConfig) -> Outlook:
     except ValueError as error:
         raise ConfigError(f"data.unlabeled, retrain.store: {error}") from error
     trained = store.trained()
+    parts = window.choose(spans, trained=trained, last=settings.window_spans)
     verdict = cycle.judge(
         spans,
         trained=trained,
         # At most: what the test split leaves out of it, only SpanIngest knows.
-        in_window=sum(part.span.counts.kept for part in window.choose(spans, last=settings.window_spans)),
+        in_window=sum(part.span.counts.kept for part in parts),
         min_new_images=settings.min_new_images,
         min_window_images=config.pretrain.batch_size or 1,
     )

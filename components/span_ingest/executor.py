@@ -51,7 +51,12 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             ),
             cycle.reader(self._make_beam_pipeline, test_files),
         )
-        parts = window.choose(found.spans, last=settings.window_spans, half_life_spans=settings.half_life_spans)
+        parts = window.choose(
+            found.spans,
+            trained=trained,
+            last=settings.window_spans,
+            half_life_spans=settings.half_life_spans,
+        )
         tested_on = window.hashes_in(test_files)
         shares = window.shares(found.ledger, parts, tested_on=tested_on, seed=int(exec_properties["seed"]))
         verdict = cycle.judge(

@@ -18,11 +18,15 @@ class RetrainConfig(Settings):
         description="folder of the spans that `data.unlabeled` is ingested into, local or gs://; null: there are no "
         "spans, and each run reads all of `data.unlabeled`",
     )
-    window_spans: Count | None = Field(None, description="how many of the newest spans are pretrained on; null: all")
+    window_spans: Count | None = Field(
+        None,
+        description="how many of the newest spans are pretrained on; those without images do not count, and all that "
+        "came since the last completed run count as one; null: all",
+    )
     half_life_spans: Positive | None = Field(
         None,
-        description="by how many spans one is older than another of which twice the share is pretrained on; null: of "
-        "all spans all images",
+        description="by how many spans, counted likewise, one is older than another of which twice the share is "
+        "pretrained on; null: of all spans all images",
     )
     min_new_images: Annotated[int, Field(ge=0)] = Field(
         1, description="new images since the last completed run below which a run waits for more; 0: it never waits"

@@ -54,20 +54,31 @@ class Share:
         return self.span.counts.kept - len(self.tested_on) - len(self.repeated) - len(self.sampled_out)
 
 
-def choose(spans: Sequence[Span], *, last: int | None, half_life_spans: float | None = None) -> list[Part]:
-    """The spans that are pretrained on.
+def choose(
+    spans: Sequence[Span], *, trained: int, last: int | None, half_life_spans: float | None = None
+) -> list[Part]:
+    """The spans that are pretrained on: all that is new, and what is not yet too old.
+
+    The age of a span is the number of spans with images that came after it. Those that no completed run was trained
+    on count as one, of age 0, however many have waited: so each of their images is trained on before it is old.
+    Spans without images age nothing; they are here for what their deliveries' accounts say.
 
     Args:
       spans: all, in the order of their numbers.
-      last: how many of the newest; None: all.
-      half_life_spans: a span that many spans older than another has half its share; None: all have all their images.
+      trained: number of the last span of a completed run's window.
+      last: a span of this age or older is left out; None: none is.
+      half_life_spans: a span whose age is larger by that gives half the share; None: all give all their images.
     """
-    chosen = spans if last is None else spans[-last:]
-    newest = len(chosen) - 1
-    return [
-        Part(span, 1.0 if half_life_spans is None else 0.5 ** ((newest - position) / half_life_spans))
-        for position, span in enumerate(chosen)
-    ]
+    parts, younger = [], 0
+    for span in reversed(spans):
+        is_new = span.number > trained
+        age = 0 if is_new else younger
+        if last is not None and age >= last:
+            break
+        parts.append(Part(span, 1.0 if half_life_spans is None else 0.5 ** (age / half_life_spans)))
+        if span.counts.kept:
+            younger = 1 if is_new else younger + 1
+    return parts[::-1]
 
 
 def is_sampled(sha256: str, share: float, *, seed: int) -> bool:

@@ -190,7 +190,7 @@ def spans(root: str) -> dict[str, Any]:
                 file.write(span_fixtures.png(seed))
 
     def laid_out(name: str, tested_on: list[str]) -> dict[str, Any]:
-        parts = window.choose(store.spans(), last=None)
+        parts = window.choose(store.spans(), trained=0, last=None)
         shares = window.shares(last.ledger, parts, tested_on=tested_on, seed=1)
         window.lay_out(store, shares, f"{root}/{name}")
         files = [found.path for found in FileSystems.match([f"{root}/{name}/*"])[0].metadata_list]

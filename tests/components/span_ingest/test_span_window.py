@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 import span_fixtures as fixtures
+from hypothesis import given
+from hypothesis import strategies as st
 from span_fixtures import png, run, write_files
 
 from components.span_ingest import ledger as ledgers
 from components.span_ingest import window
-from components.span_ingest.store import DamagedError, SpanStore
+from components.span_ingest.store import Counts, DamagedError, Span, SpanStore
 
 
 @pytest.fixture
@@ -34,8 +36,8 @@ def ledger(store, source):
     return run(store, source).ledger
 
 
-def lay_out(store, ledger, target, *, last=None, half_life_spans=None, tested_on=(), seed=1):
-    parts = window.choose(store.spans(), last=last, half_life_spans=half_life_spans)
+def lay_out(store, ledger, target, *, trained=3, last=None, half_life_spans=None, tested_on=(), seed=1):
+    parts = window.choose(store.spans(), trained=trained, last=last, half_life_spans=half_life_spans)
     shares = window.shares(ledger, parts, tested_on=tested_on, seed=seed)
     window.lay_out(store, shares, str(target))
     laid_out = [record["sha256"].decode() for record in fixtures.records(target)]
@@ -52,7 +54,7 @@ def test_window_holds_the_images_of_its_spans(store, ledger, tmp_path, last, spa
 
 def test_older_spans_give_a_smaller_share_and_what_is_left_of_one_only_shrinks(store, ledger, tmp_path):
     spans = store.spans()
-    shares = [part.share for part in window.choose(spans, last=None, half_life_spans=2.0)]
+    shares = [part.share for part in window.choose(spans, trained=2, last=None, half_life_spans=2.0)]
     assert shares == [0.5, 0.5**0.5, 1.0]
     found, laid = lay_out(store, ledger, tmp_path / "out", half_life_spans=2.0)
     by_span = [found & set(span) for span in fixtures.hashes(store)]
@@ -60,6 +62,64 @@ def test_older_spans_give_a_smaller_share_and_what_is_left_of_one_only_shrinks(s
     assert [len(span) for span in by_span] == [share.images for share in laid]
     sharper, _ = lay_out(store, ledger, tmp_path / "sharper", half_life_spans=1.0)
     assert sharper < found
+
+
+def _span(number: int, kept: int) -> Span:
+    return Span(number, "", Counts(kept, kept, 0, 0), (), kept, 0, "", "")
+
+
+def _numbers(kept: list[int], *, trained: int, last: int | None) -> list[int]:
+    """Of the spans with images that are in the window."""
+    spans = [_span(number, images) for number, images in enumerate(kept, 1)]
+    return [part.span.number for part in window.choose(spans, trained=trained, last=last) if part.span.counts.kept]
+
+
+@pytest.mark.parametrize(
+    ("kept", "trained", "last", "numbers"),
+    [
+        # Twenty-five small deliveries waited for `min_new_images`: all are trained on before they are noted as that.
+        ([20] * 25, 0, 8, [*range(1, 26)]),
+        # As one they leave room for what was there before, with which drift compares them.
+        ([100, 100, 100, 20, 20, 20, 20], 3, 3, [2, 3, 4, 5, 6, 7]),
+        ([100, 100, 20, 20], 2, 1, [3, 4]),
+        # A delivery of which nothing was kept takes no place, new or old.
+        ([9, 9, 0, 0, 9, 0], 4, 2, [2, 5]),
+        ([9, 9, 0, 0], 2, 2, [1, 2]),
+        # Trained on again without new images.
+        ([9, 9, 9], 3, 2, [2, 3]),
+        ([0, 0], 0, 2, []),
+    ],
+)
+def test_window_holds_all_that_is_new_and_counts_only_spans_with_images(kept, trained, last, numbers):
+    assert _numbers(kept, trained=trained, last=last) == numbers
+
+
+def test_new_spans_give_all_their_images_and_those_without_images_make_others_no_older():
+    spans = [_span(number, images) for number, images in enumerate([9, 9, 0, 9, 0, 9], 1)]
+    shares = {
+        part.span.number: part.share for part in window.choose(spans, trained=2, last=None, half_life_spans=1.0)
+    }
+    assert {number: shares[number] for number in (1, 2, 4, 6)} == {1: 0.25, 2: 0.5, 4: 1.0, 6: 1.0}
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.booleans()), min_size=1, max_size=12),
+    st.integers(1, 4),
+    st.floats(0.3, 4),
+)
+def test_each_image_is_once_whole_in_a_window_before_it_is_noted_as_trained_on_and_then_only_fades(
+    history, last, half_life
+):
+    """Deliveries of so many images, after each of which a run is completed or none."""
+    spans, trained, shares = [], 0, {}
+    for number, (kept, is_completed) in enumerate(history, 1):
+        spans.append(_span(number, kept))
+        parts = window.choose(spans, trained=trained, last=last, half_life_spans=half_life)
+        now = {part.span.number: part.share for part in parts}
+        assert all(now[span.number] == 1.0 for span in spans if span.number > trained)
+        assert all(now.get(span, 0.0) <= share for span, share in shares.items())
+        shares |= {span.number: now.get(span.number, 0.0) for span in spans}
+        trained = number if is_completed else trained
 
 
 def test_shares_are_about_as_stated_and_another_seed_draws_others():
