@@ -133,6 +133,13 @@ def _nodes(
         store=config.retrain.store,
         code_version=code_version("components.label_fraction_split.executor"),
     )
+    # Where the split does not wait for new images, the gate doesn't either: without enough of them it reads none.
+    leakage = LeakageGate(
+        labeled=labeled_images.outputs["examples"],
+        unlabeled=unlabeled_images.outputs["examples"],
+        code_version=code_version("components.leakage_gate.executor"),
+    )
+    split.add_upstream_node(leakage)
     examples, graph = split.outputs["fraction_examples"], labeled.transform.outputs["transform_graph"]
     supervised = [
         trainings.classifier("supervised", config.supervised, fraction, config, examples, graph)
@@ -149,14 +156,7 @@ def _nodes(
         pushed=locations.pushed,
         make=pretrainer,
     )
-    leakage = LeakageGate(
-        labeled=labeled_images.outputs["examples"],
-        unlabeled=unlabeled_images.outputs["examples"],
-        code_version=code_version("components.leakage_gate.executor"),
-    )
-    # A split that does not wait for new images cannot wait for the gate, which does; Pretrain and so Push always do.
-    for trains in (split, pretrain) if all_wait or not config.retrain.store else (pretrain,):
-        trains.add_upstream_node(leakage)
+    pretrain.add_upstream_node(leakage)
     drift = [_drift(config, locations, unlabeled_images, labeled_images)] if config.retrain.store else []
     for compares in drift:
         pretrain.add_upstream_node(compares)

@@ -74,8 +74,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             examples_utils.set_payload_format(examples, example_gen_pb2.FORMAT_TF_EXAMPLE)
             folder = artifact_utils.get_split_uri([examples], _SPLIT)
             fileio.makedirs(folder)
-            if verdict.proceed:
-                window.lay_out(store, laid_out, folder)
+            window.lay_out(store, laid_out if verdict.proceed else (), folder)
             examples.set_int_custom_property("span", found.spans[-1].number if found.spans else 0)
             examples.set_int_custom_property("images", sum(share.images for share in laid_out))
         told = account.spans_json(

@@ -12,7 +12,10 @@ import pytest
 import span_graph
 from rich.console import Console
 from tfx.orchestration.pipeline import Pipeline
+from tfx.types import artifact_utils, standard_artifacts
 
+from components.artifacts import Leakage
+from components.leakage_gate import executor as leakage_gate
 from components.span_ingest.store import SpanStore
 from pipeline import ingestion, outlook, preflight
 from pipeline.config import load_config
@@ -145,6 +148,28 @@ def test_few_new_images_wait_for_more_and_then_all_are_trained_on(weeks, sample_
     weeks.deliver({"22.png": frogs[22]})
     assert weeks.run() is None
     assert weeks.counted() == [(3, 3)] and weeks.store.trained() == 2
+
+
+def test_leakage_gate_which_waits_for_nothing_reads_the_window_of_a_run_that_waits_as_one_without_images(
+    weeks, sample_pngs, tmp_path
+):
+    retrain = weeks.config.retrain.model_copy(update={"min_new_images": 3})
+    weeks.config = weeks.config.model_copy(update={"retrain": retrain})
+    weeks.deliver({f"{n}.png": sample_pngs["frog"][n] for n in (20, 21)})
+    assert weeks.run() is None and "waiting for more" in weeks.printed
+    inputs = {}
+    for name, node, splits in (
+        ("labeled", "ImageExampleGen-labeled", ["train", "test"]),
+        ("unlabeled", "SpanIngest", ["train"]),
+    ):
+        [uri] = weeks.output.glob(f"artifacts/{node}/examples/*")
+        inputs[name] = [standard_artifacts.Examples()]
+        inputs[name][0].uri, inputs[name][0].split_names = str(uri), artifact_utils.encode_split_names(splits)
+    leakage = Leakage()
+    leakage.uri = str(tmp_path / "leakage")
+    leakage_gate.Executor().Do(inputs, {"leakage": [leakage]}, {})
+    compared = json.loads(Path(leakage.uri, leakage_gate.LEAKAGE_FILE).read_text())
+    assert compared["training"]["unlabeled"] == 0 and compared["training"]["labeled"] + compared["test"] == 48
 
 
 def test_images_of_the_test_split_never_come_to_training(weeks, class_folders, sample_pngs):

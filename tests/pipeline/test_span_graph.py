@@ -4,6 +4,7 @@ import json
 import re
 
 import pytest
+from tfx.dsl.experimental.conditionals import conditional
 
 from pipeline.config import load_config
 from pipeline.pipeline import Locations, create_pipeline
@@ -29,10 +30,13 @@ _NEED_ONLY_LABELS = {
 }
 
 
-def build(*overrides: str, **arguments):
+def build_pipeline(*overrides: str, **arguments):
     locations = Locations(artifacts="a", checkpoints="c", pushed="p")
-    pipeline = create_pipeline(load_config(None, [*_CLOUD, *overrides]), locations, **arguments)
-    return {node.id: node for node in pipeline.components}
+    return create_pipeline(load_config(None, [*_CLOUD, *overrides]), locations, **arguments)
+
+
+def build(*overrides: str, **arguments):
+    return {node.id: node for node in build_pipeline(*overrides, **arguments).components}
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +129,21 @@ def test_where_cached_nodes_cost_nothing_those_of_labelled_images_do_not_wait():
         assert "SpanIngest" not in {node.id for node in nodes[name].upstream_nodes}, name
     for name in set(nodes) - _NEVER_WAIT - _NEED_ONLY_LABELS:
         assert "SpanIngest" in {node.id for node in nodes[name].upstream_nodes}, name
+
+
+@pytest.mark.parametrize("all_wait", [True, False])
+def test_everything_that_trains_on_a_source_that_grows_waits_for_the_leakage_gate(all_wait):
+    """And where the gate comes before nodes that run without new images, it is under no condition itself."""
+    pipeline = build_pipeline(_STORE, "distill.enabled=true", all_wait=all_wait)
+    nodes = {node.id: node for node in pipeline.components}
+
+    def before(node):
+        return {node.id} | {name for upstream in node.upstream_nodes for name in before(upstream)}
+
+    for name in ("Pretrain", "FineTune-10pct", "Supervised-10pct", "Distill-10pct", "LinearEval"):
+        assert "LeakageGate" in before(nodes[name]), name
+    waits = conditional.get_predicates(nodes["LeakageGate"], pipeline.dsl_context_registry)
+    assert bool(waits) is all_wait
 
 
 def test_compiled_what_looks_at_the_store_is_never_answered_from_the_cache(tasks):
