@@ -1,7 +1,9 @@
 """Members of tar and zip archives and records of TFRecord files, each as a candidate image or a reject."""
 
+import contextlib
 import gzip
 import hashlib
+import re
 import stat
 import tarfile
 import zipfile
@@ -28,6 +30,11 @@ _KEY_FEATURES = (
 )
 # A class name or number, in a file of its own.
 MAX_CLASS_BYTES = 4096
+# What a zip's format leaves for a name. A tar may put anything before a member: its name, attributes, a map of holes.
+MAX_HEADER_BYTES = 2**16
+# tarfile looks for a keyword after digits in a time that grows with the square of their number: seconds for a header
+# full of them (CVE-2024-6232; mended in Python 3.10.15, 3.11.10 and 3.12.6). No number or file's name has so many.
+_MANY_DIGITS = re.compile(rb"\d{256}")
 # A buffer as big as the limit of bytes would be allocated anew for every small image.
 _READ_BYTES = 2**16
 
@@ -44,19 +51,54 @@ class Candidate(NamedTuple):
 Item = Candidate | names.Reject
 
 
+class _Headers:
+    """A tar's stream while tarfile reads what stands before a member, which it takes whole and however long it is."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._left = MAX_HEADER_BYTES
+        self.tell = stream.tell
+
+    def read(self, size: int) -> bytes:
+        self._left -= size
+        if size < 0 or self._left < 0:
+            raise tarfile.ReadError(f"the headers of a member are damaged, or longer than {MAX_HEADER_BYTES} bytes")
+        data = self._stream.read(size)
+        if len(data) < size:
+            # Where tarfile takes the missing end for an end, or looks for numbers in it.
+            raise tarfile.ReadError("the archive stops between members, or in the headers of one")
+        if _MANY_DIGITS.search(data):
+            raise tarfile.ReadError("the headers of a member are damaged: no number has 256 digits")
+        return data
+
+
 class _StrictTarInfo(tarfile.TarInfo):
-    """tarfile takes a damaged or missing header after the first for the archive's end, and says nothing."""
+    """tarfile takes a damaged header after the first for the archive's end, and says nothing."""
 
     @classmethod
     def fromtarfile(cls, tar: tarfile.TarFile) -> tarfile.TarInfo:
+        stream = tar.fileobj
+        if not isinstance(stream, _Headers):  # else it is the next header of the same member
+            tar.fileobj = _Headers(stream)
         try:
             return super().fromtarfile(tar)
-        except (
-            tarfile.EmptyHeaderError,
-            tarfile.TruncatedHeaderError,
-            tarfile.InvalidHeaderError,
-        ) as error:
-            raise tarfile.ReadError(f"the archive stops or is damaged between members ({error})") from error
+        except tarfile.InvalidHeaderError as error:
+            raise tarfile.ReadError(f"the archive is damaged between members ({error})") from error
+        finally:
+            tar.fileobj = stream
+
+
+@contextlib.contextmanager
+def _tar_members(open_file: Callable[[], BinaryIO]) -> Iterator[tuple[tarfile.TarFile, Iterator[tarfile.TarInfo]]]:
+    """Opens a tar, compressed or not, and gives it with its members as they come; none is held."""
+    with open_file() as file, tarfile.open(fileobj=file, mode="r|*", tarinfo=_StrictTarInfo) as tar:
+        yield tar, _forgotten(tar)
+
+
+def _forgotten(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    for member in tar:
+        yield member
+        tar.members.clear()
 
 
 # What a cut or damaged archive raises while it is read.
@@ -80,8 +122,8 @@ def read_tar(open_file: Callable[[], BinaryIO], uri: str, *, max_bytes: int, wan
     try:
         if want_classes:
             _collect_classes(open_file, classes)
-        with open_file() as file, tarfile.open(fileobj=file, mode="r|*", tarinfo=_StrictTarInfo) as tar:
-            for member in tar:
+        with _tar_members(open_file) as (tar, members):
+            for member in members:
                 name = _tidy(member.name)
                 if member.isdir() or names.is_hidden(name) or names.suffix(name) == names.CLASS_SUFFIX:
                     continue
@@ -97,8 +139,8 @@ def read_tar(open_file: Callable[[], BinaryIO], uri: str, *, max_bytes: int, wan
 
 def _collect_classes(open_file: Callable[[], BinaryIO], classes: dict[str, str]) -> None:
     try:
-        with open_file() as file, tarfile.open(fileobj=file, mode="r|*") as tar:
-            for member in tar:
+        with _tar_members(open_file) as (tar, members):
+            for member in members:
                 if member.isfile() and names.suffix(member.name) == names.CLASS_SUFFIX:
                     data = tar.extractfile(member).read(MAX_CLASS_BYTES)
                     classes[names.stem(_tidy(member.name))] = class_text(data)

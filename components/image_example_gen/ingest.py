@@ -215,11 +215,12 @@ class _Outbox:
         buckets = len(self._batches)
         self._items += 1
         if isinstance(read, names.Reject):
+            self._bytes += len(read.uri) + len(read.detail)
             self._batches[zlib.crc32(read.uri.encode()) % buckets].rejects.append((source, read))
             return
         record, claims = read
         self._batches[_bucket(record.sha256, self._settings)].records.append(record)
-        self._bytes += len(record.data)
+        self._bytes += len(record.data) + len(record.uri) + len(record.key)
         for claim in claims:
             self._claims[zlib.crc32(_utf8(claim.name)) % buckets].append(claim)
 

@@ -4,6 +4,7 @@ import gzip
 import io
 import struct
 import tarfile
+import weakref
 import zipfile
 
 import ingest_fixtures as fixtures
@@ -114,6 +115,99 @@ def test_a_tar_member_with_a_name_that_is_not_utf8_gets_a_printable_one():
     with tarfile.open(fileobj=buffer, mode="w", encoding="latin-1", format=tarfile.GNU_FORMAT) as tar:
         tar.addfile(tarfile.TarInfo("caf\xe9\n.png"))
     assert _reasons(_read_tar(buffer.getvalue())) == ["caf\\xe9\n.png"]
+
+
+def _header(kind: bytes, size: int) -> bytes:
+    info = tarfile.TarInfo("2.png")
+    info.type, info.size = kind, size
+    return info.tobuf(tarfile.GNU_FORMAT)
+
+
+def _padded(content: bytes) -> bytes:
+    return content + bytes(-len(content) % tarfile.BLOCKSIZE)
+
+
+def _sparse(extensions: int) -> bytes:
+    """A sparse member whose map of holes goes on for some blocks."""
+    info = bytearray(_header(tarfile.GNUTYPE_SPARSE, 0))
+    info[482] = 1
+    info[148:156] = b"%06o\0 " % (sum(info) - sum(info[148:156]) + 8 * ord(" "))
+    return bytes(info) + (b"00000000001\0" * 42 + b"\1" + bytes(7)) * extensions
+
+
+_END = _header(tarfile.REGTYPE, 0) + bytes(2 * tarfile.BLOCKSIZE)
+_PAX_SPARSE = b"22 GNU.sparse.major=1\n22 GNU.sparse.minor=0\n"
+_LONG_HEADERS = {
+    **{
+        f"{name}, {what}": _header(kind, size) + b"n" * (size if is_there else 0)
+        for name, kind in (
+            ("name", tarfile.GNUTYPE_LONGNAME),
+            ("link", tarfile.GNUTYPE_LONGLINK),
+            ("pax", tarfile.XHDTYPE),
+            ("pax of all", tarfile.XGLTYPE),
+            ("pax of Solaris", tarfile.SOLARIS_XHDTYPE),
+        )
+        for what, size, is_there in (("a little too long", 2**16, True), ("said to be endless", 8**11 - 1, False))
+    },
+    "headers without end": _header(tarfile.GNUTYPE_LONGNAME, 0) * 1000,
+    "holes": _sparse(1000),
+    "holes in pax": (
+        _header(tarfile.XHDTYPE, len(_PAX_SPARSE)) + _padded(_PAX_SPARSE) + _header(tarfile.REGTYPE, 2**20)
+    )
+    + _padded(b"100000\n" + b"1\n" * 200_000),
+    "digits": _header(tarfile.XHDTYPE, 60_000) + _padded(b"7" * 60_000),
+    "a size below zero": _header(tarfile.GNUTYPE_LONGNAME, -1024),
+}
+
+
+@pytest.mark.parametrize("want_classes", [False, True])
+@pytest.mark.parametrize("headers", _LONG_HEADERS.values(), ids=_LONG_HEADERS.keys())
+def test_a_tar_whose_headers_are_a_bomb_is_read_no_further(headers, want_classes):
+    first = fixtures.tar_bytes({"1.png": b"x"})[: 2 * tarfile.BLOCKSIZE]
+    taken = 0
+
+    class Counting(io.BytesIO):
+        def read(self, size=-1):
+            nonlocal taken
+            data = super().read(size)
+            taken += len(data)
+            return data
+
+    data = first + headers + _END + bytes(2**22)
+    items = list(archives.read_tar(lambda: Counting(data), "a", max_bytes=MAX_BYTES, want_classes=want_classes))
+    assert _reasons(items) == ["1.png", "broken_archive"]
+    assert "headers of a member" in items[-1].detail and len(items[-1].detail) < 200
+    assert taken < (1 + want_classes) * 2**17
+
+
+@pytest.mark.parametrize("mode", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT], ids=["gnu", "pax"])
+@pytest.mark.parametrize("letter", ["n", "\U0001f408"], ids=["n", "cat"])
+def test_a_tar_member_with_a_name_of_four_thousand_characters_is_taken(mode, letter):
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=mode) as tar:
+        tar.addfile(tarfile.TarInfo(letter * 4000))
+    assert _reasons(_read_tar(buffer.getvalue())) == [letter * 4000]
+
+
+def test_a_zip_member_with_the_longest_name_that_the_format_has_is_taken():
+    assert _reasons(_read_zip(fixtures.zip_bytes({"n" * 65_535: b"x"}))) == ["n" * 65_535]
+
+
+def test_members_that_were_read_are_not_held():
+    """tarfile keeps them all, with their names."""
+    held = []
+
+    class Watched(archives._StrictTarInfo):
+        def __init__(self, name=""):
+            super().__init__(name)
+            held.append(weakref.ref(self))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(archives, "_StrictTarInfo", Watched)
+        data = fixtures.tar_bytes({f"{n}.png": b"x" for n in range(50)})
+        for _ in archives.read_tar(lambda: io.BytesIO(data), "a", max_bytes=MAX_BYTES, want_classes=True):
+            assert sum(reference() is not None for reference in held) <= 3
+    assert len(held) > 50
 
 
 def _patched_zip(data: bytes, *, flag: int = 0, size: int | None = None, crc: int | None = None) -> bytes:

@@ -106,6 +106,21 @@ def test_how_much_is_sent_at_a_time_changes_no_byte(images, tmp_path, monkeypatc
     assert sizes["batches"] == 8 if limit == "_OUTBOX_ITEMS" else sizes["batches"] in (7, 8)
 
 
+@pytest.mark.parametrize(
+    ("contents", "limit"), [([b""] * 3, 10_000), ([fixtures.png(seed) for seed in range(3)], 20_000)]
+)
+def test_names_count_in_what_is_sent_at_a_time(tmp_path, run_settings, monkeypatch, contents, limit):
+    """A reject's once, an image's twice, for it is its key too: each time the first two are more than is held."""
+    monkeypatch.setattr(ingest, "_OUTBOX_BYTES", limit)
+    members = {f"{number}{'n' * 6000}": content for number, content in enumerate(contents)}
+    (tmp_path / "a.tar").write_bytes(fixtures.tar_bytes(members))
+    _, work = sources.plan(sources.Source("s", str(tmp_path / "a.tar"), "train", labeled=False))
+    reader = ingest.ReadImages(run_settings)
+    reader.start_bundle()
+    sent = list(reader.process(pickle.dumps((0, work[0]))))
+    assert len(_uris_left_by(_values(sent, "batches"))) == 2
+
+
 def test_nothing_is_left_of_a_run(images, tmp_path):
     run = fixtures.ingest(tmp_path / "out", fixtures.source(images))
     names = {re.sub(r"\d{5}", "N", name) for name in run.files}
