@@ -1,7 +1,8 @@
 """How the parts that see every image grow with their number: `make bench-scale`; the figures are in docs/scale.md.
 
 Records are synthetic: what is measured is the bookkeeping, and in "ingest" the decoding of images of 32 pixels too.
-CPU seconds of this process, best of three, of one where images are ingested.
+CPU seconds of this process, best of three, of one where images are ingested. The keys of the images are what `text`
+makes of them, by which a test counts what is done with them.
 """
 
 import hashlib
@@ -23,12 +24,13 @@ import pyarrow.parquet as pq
 from benchmarks import ingestion
 from components.image_example_gen import dedupe, summary
 from components.span_ingest import ledger, near
+from components.span_ingest.settings import RetrainConfig
 from trainer import label_fractions
 
 _SIZES = (1_000, 10_000, 100_000, 1_000_000)
 _CLASSES = 1_000
-_BITS = 2
 _IMAGES_AN_ARCHIVE = 10_000
+_BITS = RetrainConfig().near_duplicate_bits
 _ROUNDS = 3
 
 
@@ -49,10 +51,10 @@ def synthetic_ledger(count: int) -> ledger.Ledger:
     return ledger.Ledger(pa.table(columns, schema=ledger.SCHEMA))
 
 
-def look_up(count: int) -> Callable[[], object]:
+def look_up(count: int, *, text: type[str] = str) -> Callable[[], object]:
     """A tenth of the files is looked up in a ledger of all of them, and what has vanished is found."""
     whole = synthetic_ledger(count)
-    paths = whole.table["path"].to_pylist()[: count // 10]
+    paths = [text(path) for path in whole.table["path"].to_pylist()[: count // 10]]
     return lambda: (whole.states(paths), whole.missing_from(paths))
 
 
@@ -62,19 +64,19 @@ def write_and_read(count: int) -> Callable[[], object]:
     return lambda: pq.read_table(io.BytesIO(_parquet(table)))
 
 
-def split(count: int) -> Callable[[], object]:
+def split(count: int, *, text: type[str] = str) -> Callable[[], object]:
     """A hundredth of the labels is chosen, class by class."""
     keys = defaultdict(list)
     for number in range(count):
-        keys[str(number % _CLASSES)].append(f"image-{number:09}")
+        keys[str(number % _CLASSES)].append(text(f"image-{number:09}"))
     return lambda: label_fractions.select(keys, 0.01, seed=1)
 
 
-def split_grown(count: int) -> Callable[[], object]:
+def split_grown(count: int, *, text: type[str] = str) -> Callable[[], object]:
     """The same where a tenth of the labels is new, and the choice among the others is kept."""
     first, keys = defaultdict(list), defaultdict(list)
     for number in range(count):
-        name, key = str(number % _CLASSES), f"image-{number:09}"
+        name, key = str(number % _CLASSES), text(f"image-{number:09}")
         keys[name].append(key)
         if number < count - count // 10 or not first[name]:
             first[name].append(key)
@@ -88,9 +90,9 @@ def find_near(count: int) -> Callable[[], object]:
     return lambda: near.find(hashes[: count // 10], hashes[count // 10 :], max_bits=_BITS)
 
 
-def settle(count: int) -> Callable[[], object]:
+def settle(count: int, *, text: type[str] = str) -> Callable[[], object]:
     """Images that were read are told apart, named and counted; one in ten is a duplicate."""
-    records = [_record(number if number % 10 else number // 2) for number in range(count)]
+    records = [_record(number if number % 10 else number // 2, text) for number in range(count)]
     return lambda: dedupe.settle(records, dedupe.Contested(), frozenset(), defaultdict(summary.Account))
 
 
@@ -116,7 +118,7 @@ def ingest(count: int) -> Callable[[], object]:
     return act
 
 
-def _record(number: int) -> dedupe.Record:
+def _record(number: int, text: type[str]) -> dedupe.Record:
     name, digest = f"image-{number:09}", hashlib.sha256(b"%d" % number).hexdigest()
     return dedupe.Record(
         sha256=digest,
@@ -125,7 +127,7 @@ def _record(number: int) -> dedupe.Record:
         split="train",
         held_out=False,
         uri=f"/photos/{name}.jpg",
-        key=name,
+        key=text(name),
         label=None,
         loose_row=None,
         data=b"",
