@@ -211,6 +211,23 @@ def test_compile_step_with_the_real_make_leaves_the_job_of_its_images(build, tmp
     assert {executor["container"]["image"] for executor in executors if "container" in executor} == {IMAGE}
 
 
+@pytest.mark.parametrize("name, asked_for", [("deploy", "_DEPLOY"), ("submit", "_SUBMIT")])
+def test_step_with_the_real_make_fails_with_what_preflight_says(build, tmp_path, name, asked_for):
+    """Which needs no credentials for a machine that the region has not."""
+    example = (INFRA / "vertex.example.yaml").read_text()
+    assert "region: us-central1" in example
+    (tmp_path / "config.yaml").write_text(example.replace("region: us-central1", "region: europe-north1"))
+    (tmp_path / "settings.txt").write_text(SETTINGS)
+    script = next(step["script"] for step in build["steps"] if step["id"] == name)
+    given = {"_CONFIG": str(tmp_path / "config.yaml"), asked_for: "true"}
+    done = subprocess.run(
+        ["bash", "-c", script.replace("settings.txt", str(tmp_path / "settings.txt"))],
+        cwd=ROOT, env=os.environ | substituted(build, **given), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode != 0 and re.search(rf": {name}\] Error 2$", done.stderr, re.MULTILINE)
+    assert "NVIDIA_TESLA_T4" in done.stderr and "nothing was sent" in done.stderr
+
+
 def test_example_of_the_environment_names_variables_that_exist(build):
     hcl2 = pytest.importorskip("hcl2", reason="python-hcl2 isn't installed; 'make environment' installs it")
     lines = (INFRA / "env.example").read_text().splitlines()
