@@ -236,7 +236,43 @@ def test_example_of_the_environment_names_variables_that_exist(build):
         blocks = hcl2.loads((INFRA / "terraform" / "envs" / environment / "variables.tf").read_text())["variable"]
         declared = {name.strip('"') for block in blocks for name in block}
         assert {name.removeprefix("TF_VAR_") for name in names if name.startswith("TF_VAR_")} <= declared
-    assert {name for name in names if name.startswith("_")} <= set(build["substitutions"])
     done = subprocess.run(["bash", "-c", f"set -eu; source {INFRA / 'env.example'}; echo $TF_VAR_budget_emails"],
                           capture_output=True, text=True, check=False)  # fmt: skip
     assert done.stdout == '["me@example.com"]\n', done.stderr
+
+
+def documented(beginning):
+    """The commands of docs/infra.md that begin so, block by block."""
+    text = (ROOT / "docs" / "infra.md").read_text()
+    blocks = [block.replace("\\\n", "").splitlines() for block in re.findall(r"^```\n(.*?)^```", text, re.M | re.S)]
+    found = [[line for line in block if line.startswith(beginning)] for block in blocks]
+    return [commands for commands in found if commands]
+
+
+def test_documented_build_hands_on_all_that_the_environment_says_which_begins_as_the_build_does(build, tmp_path):
+    [[command]] = documented("gcloud builds submit")
+    for tool, line in (("gcloud", 'printf "%s\\n" "$@"'), ("git", "echo c0ffee")):
+        (tmp_path / tool).write_text(f"#!/bin/bash\n{line}\n")
+        (tmp_path / tool).chmod(0o755)
+    program = f"set -eua; source {INFRA / 'env.example'}; set +a; {command}"
+    path = {"PATH": f"{tmp_path}{os.pathsep}{os.defpath}"}
+    done = subprocess.run(["bash", "-c", program], env=path, capture_output=True, text=True, check=True)
+    handed_on = dict(pair.split("=", 1) for pair in done.stdout.splitlines()[-1].split(","))
+    text = (INFRA / "env.example").read_text()
+    example = dict(re.findall(r"^(_\w+)=(.*)$", text, re.MULTILINE))
+    assert handed_on == {"COMMIT_SHA": "c0ffee", **example}
+    assert example.items() <= build["substitutions"].items()
+    assert "With a TPU TFX 1.16 and the SHA-256 of libtpu.so: " + ", ".join(OLDER_STACK.values()) in text
+
+
+def test_images_that_are_documented_together_are_of_one_stack():
+    """As the build itself would make them."""
+    plain, with_tpu = [{line.split()[3]: line for line in commands} for commands in documented("docker build -f")]
+    pipeline, trigger, tpu = (f"infra/docker/{name}.Dockerfile" for name in ("pipeline", "trigger", "tpu"))
+    assert set(plain) == {pipeline, trigger} and set(with_tpu) == {pipeline, trigger, tpu}
+    older = BASE_IMAGES.format("python:3.10-slim-bookworm", "apache/beam_python3.10_sdk:2.64.0").split()
+    assert (
+        "--build-arg" not in plain[pipeline]
+        and [word for word in with_tpu[pipeline].split() if word in older] == older
+    )
+    assert "ARG PYTHON_IMAGE=python:3.10-slim-bookworm\n" in (ROOT / tpu).read_text()
