@@ -66,9 +66,18 @@ class Images:
 
 @dataclass(frozen=True)
 class _Need:
-    """A name that a task's image must hold; `module`: one that is only started, not imported by this name."""
+    """A name that an image of a task must hold.
+
+    Attributes:
+        task: that needs it.
+        where: name of the image: the node's own, or that of the CustomJob which the node starts.
+        image: what stands for it.
+        name: to be imported.
+        module: it is only started, not imported by this name.
+    """
 
     task: Task
+    where: str
     image: Image
     name: str
     module: bool = False
@@ -92,7 +101,7 @@ def check_images(job: Job, images: Images) -> None:
             if need.name in answer["lacks"]:
                 raise RefusedError(
                     need.task.name,
-                    f"its image {need.task.executor.container.image} lacks {need.name} "
+                    f"its image {need.where} lacks {need.name} "
                     f"({answer['lacks'][need.name]}): build the image with that package",
                 )
             _check_demands(need.task, answer["demands"].get(need.name, {}))
@@ -106,21 +115,21 @@ def _needs(task: Task, images: Images) -> Iterator[_Need]:
         if command and shutil.which(command[0], path=image.path) is None:
             raise RefusedError(task.name, f"its image {container.image} lacks the program {command[0]!r}")
         if command[1:2] == ["-m"]:
-            yield _Need(task, image, command[2], module=True)
+            yield _Need(task, container.image, image, command[2], module=True)
         if EXECUTOR_FLAG in command:
-            yield _Need(task, image, command[command.index(EXECUTOR_FLAG) + 1])
+            yield _Need(task, container.image, image, command[command.index(EXECUTOR_FLAG) + 1])
             interface = (task.interface.input_definitions, task.interface.output_definitions)
             titles = {type_title(made.artifact_type) for side in interface for made in side.artifacts.values()}
             for title in sorted(titles):
                 if not title.startswith(_OF_THE_STOCK):
-                    yield _Need(task, image, title)
+                    yield _Need(task, container.image, image, title)
     functions = [task.parameters.get(name) for name in _FUNCTION_PARAMETERS]
     for function in functions:
         if isinstance(function, str) and function:
-            yield _Need(task, image, function)
+            yield _Need(task, container.image, image, function)
     for name in _custom_job_images(task):
         for wanted in [VERTEX_TRAINERS[_executor_of(container.args)], *filter(None, functions)]:
-            yield _Need(task, images.find(name), str(wanted))
+            yield _Need(task, name, images.find(name), str(wanted))
 
 
 def is_vertex_trainer(arguments: list[str]) -> bool:

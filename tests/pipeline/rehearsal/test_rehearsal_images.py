@@ -1,5 +1,6 @@
 """What an image lacks, and what an executor asks for that no container is given: refused with the node named."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -66,6 +67,47 @@ def test_class_of_another_image_is_refused(job, taking, images, rehearsal):
     taking("packaged.Plain")["image"] = "empty"
     with pytest.raises(RefusedError, match=r"its image empty lacks packaged\.Plain"):
         rehearsal(job, images=images)
+
+
+@pytest.fixture
+def trainers(tmp_path):
+    """Images by name, with stand-ins for the executors, whose own import takes seconds.
+
+    The node has all; `machines`, of its CustomJob, the executor that is started there, and not `packaged`.
+    """
+    modules = {
+        "node": ["tfx.extensions.google_cloud_ai_platform.trainer.executor", "components.distill.on_vertex"],
+        "machines": ["tfx.components.trainer.executor", "components.distill.executor"],
+    }
+    for image, names in modules.items():
+        for name in names:
+            file = tmp_path / image / f"{name.replace('.', '/')}.py"
+            file.parent.mkdir(parents=True)
+            file.write_text("class GenericExecutor: pass\nclass Executor: pass\n")
+            for package in file.relative_to(tmp_path / image).parents[:-1]:
+                # Else those of this environment, which have one, come first.
+                (tmp_path / image / package / "__init__.py").touch()
+    (tmp_path / "node" / "packaged.py").write_text(_PACKAGE)
+    return Images(Image(workdir=tmp_path / "node"), {"machines": Image(workdir=tmp_path / "machines")})
+
+
+@pytest.mark.parametrize(
+    "executor",
+    [
+        "tfx.extensions.google_cloud_ai_platform.trainer.executor.GenericExecutor",
+        "components.distill.on_vertex.Executor",
+    ],
+)
+def test_image_of_a_custom_job_that_lacks_the_package_is_refused_by_its_name(
+    executor, job, taking, trainers, rehearsal
+):
+    pool = {"replica_count": 1, "container_spec": {"image_uri": "machines"}}
+    config = {"ai_platform_training_args": {"job_spec": {"worker_pool_specs": [pool]}}}
+    taking(executor, run_fn="packaged.take", custom_config=json.dumps(config))
+    with pytest.raises(RefusedError, match=r"its image machines lacks packaged\.take ") as refused:
+        rehearsal(job, images=trainers)
+    assert refused.value.node == "Take"
+    assert rehearsal.most_running == 0
 
 
 def test_module_that_cannot_be_started_is_refused(job, images, rehearsal):
