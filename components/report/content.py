@@ -204,6 +204,7 @@ class Spans:
       notes: of files that changed, vanished and the like.
       n_near: new images whose perceptual hash is near to that of an earlier one; None: they were not looked for.
       near: some of them, each with the earlier one.
+      n_tested_on: test images that a span holds, so that an earlier pretraining may have seen them without labels.
     """
 
     window: tuple[SpanCounts, ...]
@@ -211,6 +212,7 @@ class Spans:
     notes: tuple[str, ...]
     n_near: int | None
     near: tuple[tuple[str, str], ...]
+    n_tested_on: int
 
 
 @dataclass(frozen=True, kw_only=True)

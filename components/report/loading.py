@@ -174,6 +174,7 @@ def _load_spans(uri: str) -> content.Spans | None:
         notes=tuple(told["notes"]),
         n_near=None if near is None else int(near["found"]),
         near=() if near is None else tuple((new["file"], earlier["file"]) for new, earlier in near["examples"]),
+        n_tested_on=int(told["test_images_in_spans"]),
     )
 
 

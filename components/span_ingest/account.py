@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -62,15 +62,21 @@ def spans_json(
     window: Sequence[Share],
     *,
     trained: int,
+    tested_on: Collection[str],
     near_duplicate_bits: int | None,
 ) -> str:
-    """Returns spans.json: the decision, the delivery, the window span by span, near duplicates among what is new."""
-    delivery = cycle.delivery
+    """Returns spans.json: the decision, the delivery, the window span by span, near duplicates among what is new.
+
+    Its `test_images_in_spans` counts the images of the test split, by the hashes `tested_on`, that some run has
+    ingested as unlabeled ones before they were test images.
+    """
+    delivery, n_seen = cycle.delivery, cycle.ledger.count_kept(tested_on)
     document = {
         "decision": dataclasses.asdict(verdict),
         "trained": trained,
         "made": None if cycle.made is None else {"span": cycle.made.number, **dataclasses.asdict(cycle.made.counts)},
-        "notes": list(cycle.notes),
+        "notes": [*cycle.notes, *([_seen_in_words(n_seen)] if n_seen else [])],
+        "test_images_in_spans": n_seen,
         "delivery": {
             name: {"files": len(paths), "examples": list(paths[:_EXAMPLES])}
             for name in ("take", "changed", "late", "unsettled", "vanished")
@@ -96,6 +102,14 @@ def spans_json(
         ),
     }
     return json.dumps(document, ensure_ascii=True, indent=2) + "\n"
+
+
+def _seen_in_words(count: int) -> str:
+    are = "1 test image was" if count == 1 else f"{count} test images were"
+    return (
+        f"{are} ingested without a label before; no window holds them any more, but what was pretrained earlier, "
+        "such as the champion, may have seen them"
+    )
 
 
 def near_duplicates(ledger: Ledger, window: Sequence[Share], *, trained: int, max_bits: int) -> dict[str, Any]:

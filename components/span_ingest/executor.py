@@ -78,7 +78,13 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             examples.set_int_custom_property("span", found.spans[-1].number if found.spans else 0)
             examples.set_int_custom_property("images", sum(share.images for share in laid_out))
         told = account.spans_json(
-            found, verdict, parts, shares, trained=trained, near_duplicate_bits=settings.near_duplicate_bits
+            found,
+            verdict,
+            parts,
+            shares,
+            trained=trained,
+            tested_on=tested_on,
+            near_duplicate_bits=settings.near_duplicate_bits,
         )
         summary = artifact_utils.get_single_instance(output_dict["summary"])
         summary.set_int_custom_property("proceed", int(verdict.proceed))

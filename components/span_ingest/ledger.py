@@ -8,7 +8,7 @@ to what is looked up, by Arrow's hash tables, whose memory is not Python's.
 import dataclasses
 import io
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -76,6 +76,12 @@ class Ledger:
             is_kept = pc.and_(is_kept, pc.is_in(self.table["span"], value_set=wanted))
         columns = ["sha256", "perceptual_hash", "path", "member", "span"]
         return self.table.select(columns).filter(is_kept)
+
+    def count_kept(self, hashes: Collection[str]) -> int:
+        """How many of these contents are an image of any span."""
+        wanted = pa.array(sorted(hashes), pa.string())
+        found = pc.is_in(wanted, value_set=self.kept()["sha256"].combine_chunks())
+        return pc.sum(found).as_py() or 0
 
     def contents(self) -> Iterator[list[tuple[str, int]]]:
         """Hashes of all kept images with their spans, in pieces."""

@@ -183,6 +183,7 @@ def test_images_of_the_test_split_never_come_to_training(weeks, class_folders, s
     assert held_out > 0 and in_window == new == 49 - held_out
     [span] = weeks.store.spans()
     assert (span.counts.kept, span.counts.duplicate) == (49 - held_out, held_out)
+    assert weeks.spans_json()["test_images_in_spans"] == 0
     summary = json.loads(next(weeks.output.glob("artifacts/SpanIngest/summary/*/summary.json")).read_text())
     assert summary["unlabeled"]["duplicate_of_excluded"] == summary["unlabeled"]["duplicate"] == held_out
     assert summary["unlabeled"]["read"] == 49

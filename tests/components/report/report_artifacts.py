@@ -184,6 +184,7 @@ def write_spans(sources: Sources, *, file_name: str = "new.png") -> None:
     told = {
         "decision": {"proceed": True, "new_images": 1, "words": "1 new image, 10 in the window"},
         "notes": [f"2 files were ingested once and are there no more; their images stay, such as {file_name}"],
+        "test_images_in_spans": 7,
         "window": window,
         "near_duplicates": {
             "max_bits": 3,

@@ -5,7 +5,7 @@ import re
 from html.parser import HTMLParser
 
 import pytest
-from report_artifacts import write_sources
+from report_artifacts import write_sources, write_spans
 
 from components.report.card import html_card, markdown_card
 from components.report.loading import load_content
@@ -45,6 +45,16 @@ def test_card_tells_the_figures_of_the_run(content):
     assert "5f2c1ab" in card and "temperature: 0.5" in card
     for name in content.embeddings.classes:
         assert name in card
+
+
+def test_card_tells_of_test_images_that_an_earlier_pretraining_may_have_seen(content, tmp_path):
+    told = "an earlier pretraining may have seen, without their labels, before they were test images: 7."
+    sources = write_sources(tmp_path, n_test=20)
+    write_spans(sources)
+    spans = load_content(sources).spans
+    assert told in markdown_card(dataclasses.replace(content, spans=spans))
+    for none in (None, dataclasses.replace(spans, n_tested_on=0)):
+        assert "an earlier pretraining" not in markdown_card(dataclasses.replace(content, spans=none))
 
 
 def test_html_has_the_tables_and_text_of_the_markdown(content):

@@ -52,6 +52,7 @@ def test_spans_of_a_source_that_grows_are_told(sources):
     assert [(counts.span, counts.read, counts.images) for counts in spans.window] == [(1, 12, 9), (2, 3, 1)]
     assert spans.decision == "1 new image, 10 in the window"
     assert (spans.n_near, spans.near) == (1, (("new.png", "week1.tar!old.png"),))
+    assert spans.n_tested_on == 7
 
 
 @pytest.mark.parametrize("blessed", [True, False])

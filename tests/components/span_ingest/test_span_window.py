@@ -1,6 +1,7 @@
 """The window: which spans, how much of each, as one folder of TFRecords, each content once and no test image."""
 
 import dataclasses
+import json
 import shutil
 from pathlib import Path
 
@@ -10,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from span_fixtures import png, run, write_files
 
+from components.span_ingest import account, window
 from components.span_ingest import ledger as ledgers
-from components.span_ingest import window
+from components.span_ingest.cycle import Verdict
 from components.span_ingest.store import Counts, DamagedError, Span, SpanStore
 
 
@@ -148,6 +150,29 @@ def test_image_that_is_tested_on_today_is_left_out_of_spans_of_yesterday(store, 
     found, shares = lay_out(store, ledger, tmp_path / "out", tested_on=[*tested, "0" * 64])
     assert len(found) == 34 and not found & tested
     assert [len(share.tested_on) for share in shares] == [1, 0, 1]
+
+
+@pytest.mark.parametrize(("last", "left_out"), [(None, [2, 0, 1]), (1, [1])])
+def test_test_images_that_earlier_runs_ingested_are_counted_also_in_spans_that_have_left_the_window(
+    store, source, last, left_out
+):
+    tested = {*fixtures.hashes(store)[0][3:5], fixtures.hashes(store)[2][5], "0" * 64}
+    found = run(store, source)
+    parts = window.choose(found.spans, trained=3, last=last)
+    shares = window.shares(found.ledger, parts, tested_on=tested, seed=1)
+    verdict = Verdict(True, 0, "")
+    told, none = (
+        json.loads(
+            account.spans_json(
+                found, verdict, parts, shares, trained=3, tested_on=tested_on, near_duplicate_bits=None
+            )
+        )
+        for tested_on in (tested, {"0" * 64})
+    )
+    assert told["test_images_in_spans"] == 3 and [span["tested_on"] for span in told["window"]] == left_out
+    [note] = told["notes"]
+    assert note.startswith("3 test images were ingested without a label before") and "the champion" in note
+    assert (none["test_images_in_spans"], none["notes"]) == (0, [])
 
 
 def test_content_that_is_in_two_spans_all_the_same_counts_once(store, ledger, tmp_path):
