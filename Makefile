@@ -183,7 +183,7 @@ tpu-check: $(READY) $(TPU_READY)  ## compile the pretraining step for TPUs, with
 	@$(PYTHON) -m infra.tpu.check $(tpu_arguments)
 
 .PHONY: audit
-audit: $(UV)  ## known vulnerabilities of all that is locked, and its bill of materials in sbom.cdx.json: [OSV=service]
+audit: $(UV)  ## known vulnerabilities of all in uv.lock, and its bill of materials in sbom.cdx.json: [OSV=service]
 	@$(if $(wildcard $(PYTHON)),,$(require_stack))
 	@$(audit_uv) export --quiet --preview-features sbom-export --locked --all-extras --all-groups --format cyclonedx1.5 \
 		--output-file sbom.cdx.json >/dev/null
