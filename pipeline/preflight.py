@@ -86,8 +86,13 @@ def _states(source: sources.Source, work: list[sources.Work]) -> Iterator[str]:
             found = FileSystems.match([path])[0].metadata_list[0]
             yield f"{path}\0{found.size_in_bytes}\0{found.last_updated_in_seconds}\n"
         else:
-            state = os.stat(path)
-            yield f"{path}\0{state.st_size}\0{state.st_mtime_ns}\n"
+            try:
+                state = os.stat(path)
+            except OSError as error:
+                # Gone since it was listed, or in a folder that may not be entered: ingestion says what becomes of it.
+                yield f"{path}\0{error.errno}\n"
+            else:
+                yield f"{path}\0{state.st_size}\0{state.st_mtime_ns}\n"
 
 
 def _count(work: sources.Work) -> int | None:

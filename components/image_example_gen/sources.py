@@ -208,11 +208,15 @@ def _read_file(
 
 
 def list_files(path: str) -> tuple[str, list[str | names.Reject]]:
-    """Returns the root and, relative to it, the files under a folder, in a glob, or beside a manifest."""
+    """Returns the root and, relative to it, the files under a folder, in a glob, or beside a manifest.
+
+    Raises:
+      ValueError: the path does not exist, matches nothing, or is a folder that cannot be listed.
+    """
     remote = "://" in path
     if not remote:
         path = os.path.abspath(path)
-        if Path(path).is_dir():
+        if os.path.isdir(path):
             return path, list(_walk(path))
     elif not _match(path):
         inside = _match(path.rstrip("/") + "/**")
@@ -220,7 +224,7 @@ def list_files(path: str) -> tuple[str, list[str | names.Reject]]:
             return path.rstrip("/"), _relative(path.rstrip("/"), inside)
     if names.suffix(path) in names.MANIFEST_SUFFIXES and _match(path):
         return list_files(posixpath.dirname(path))
-    matched = [path] if not remote and Path(path).is_file() else _match(path)
+    matched = [path] if not remote and os.path.isfile(path) else _match(path)
     if not matched:
         raise ValueError(f"{path} does not exist or matches no file. Give a file, a folder or a glob of images.")
     root = posixpath.dirname(path)
@@ -242,19 +246,32 @@ def _relative(root: str, paths: list[str]) -> list[str]:
 
 
 def _walk(root: str) -> Iterator[str | names.Reject]:
-    """Yields the files under a local folder; links to folders are never entered, so no loop is."""
+    """Yields the files under a local folder; links to folders are never entered, so no loop is.
+
+    Raises:
+      ValueError: the folder itself cannot be listed. One below it is a reject, whose name ends in a slash.
+    """
     folders = [root]
     while folders:
-        with os.scandir(folders.pop()) as entries:
-            for entry in entries:
-                if names.is_hidden(entry.name):
-                    continue
-                if entry.is_dir(follow_symlinks=False):
-                    folders.append(entry.path)
-                elif entry.is_file(follow_symlinks=False):
-                    yield entry.path[len(root) + 1 :]
-                else:
-                    yield _checked(entry.path, root)
+        folder = folders.pop()
+        try:
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    if names.is_hidden(entry.name):
+                        continue
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(entry.path)
+                    elif entry.is_file(follow_symlinks=False):
+                        yield entry.path[len(root) + 1 :]
+                    else:
+                        yield _checked(entry.path, root)
+        except OSError as error:
+            if folder == root:
+                raise ValueError(
+                    f"{root} cannot be listed: {error}. Let whoever runs this list and enter it."
+                ) from error
+            if os.path.lexists(folder):
+                yield names.Reject(names.text(f"{folder}/"), "unreadable", names.text(str(error)))
 
 
 def _checked(full: str, root: str) -> str | names.Reject:

@@ -80,7 +80,8 @@ def plan(
         changed=tuple(path for path in take if before[path] is not None),
         late=_late(take, before, source, ledger),
         unsettled=tuple(sorted(unsettled)),
-        vanished=tuple(ledger.missing_from([*paths, *look.rejects])),
+        # A folder that could not be listed then can be now.
+        vanished=tuple(path for path in ledger.missing_from([*paths, *look.rejects]) if not path.endswith("/")),
     )
 
 

@@ -26,7 +26,7 @@ class Look(NamedTuple):
       root: that the paths are relative to.
       files: states by path; as text, in which bytes that are not UTF-8 are escaped.
       names: the paths as the file system knows them, by path.
-      rejects: what is no file to be read, such as a link out of the folder, by path.
+      rejects: what is no file to be read, such as a link out of the folder, by path; a folder's ends in a slash.
       touched_s: when a file was last written or renamed, seconds since the epoch; local files only.
     """
 
@@ -52,7 +52,9 @@ def look(path: str) -> Look:
     seen = Look(root, {}, {}, {}, {})
     for name, found in listed:
         text = names.text(name)
-        if name.lower().endswith(names.CLASS_SUFFIX) or (pattern and not pattern.match(name)):
+        # What lies in a folder that cannot be listed might match.
+        is_folder = name.endswith("/")
+        if name.lower().endswith(names.CLASS_SUFFIX) or (pattern and not is_folder and not pattern.match(name)):
             continue
         if isinstance(found, names.Reject):
             seen.rejects[text] = found
@@ -111,10 +113,14 @@ def _with_states(root: str, found: list) -> Iterator[tuple[str, names.Reject | t
         if isinstance(item, names.Reject):
             yield item.uri.removeprefix(f"{names.text(root)}/"), item
             continue
+        full = os.path.join(root, item)
         try:
-            status = os.stat(os.path.join(root, item))
-        except FileNotFoundError:
+            status = os.stat(full)
+        except (FileNotFoundError, NotADirectoryError):
             # It has gone since it was listed.
+            continue
+        except OSError as error:
+            yield item, names.Reject(names.text(full), "unreadable", names.text(str(error)))
             continue
         if stat.S_ISREG(status.st_mode):
             yield item, _local_state(status)

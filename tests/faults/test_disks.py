@@ -20,7 +20,8 @@ from PIL import Image
 from components.image_example_gen import sources
 from components.push import publishing
 from components.span_ingest.store import Counts, SpanStore
-from pipeline import cli
+from pipeline import cli, preflight
+from pipeline.config import load_config
 
 _NOBODY = 65534
 
@@ -130,23 +131,88 @@ def test_store_that_may_not_be_written_fails_and_says_so(read_only, tmp_path):
         span_fixtures.run(SpanStore(str(read_only / "store")), tmp_path / "source")
 
 
-def test_file_that_may_not_be_read_is_a_reject_and_the_others_are_read():
+@contextlib.contextmanager
+def _nobody():
+    os.seteuid(_NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.fixture
+def shared():
+    """A folder that anybody may enter, as pytest's are not."""
     if os.geteuid() != 0:
         pytest.skip("only root can become somebody who may not read its files")
     folder = Path(tempfile.mkdtemp())
-    try:
-        folder.chmod(0o755)
-        for name in ("may.png", "may_not.png"):
-            (folder / name).write_bytes(_png(1, 8))
-        (folder / "may_not.png").chmod(stat.S_IRUSR)
-        source = sources.Source("unlabeled", str(folder), "train", labeled=False)
-        os.seteuid(_NOBODY)
-        try:
-            _, work = sources.plan(source)
-            items = [item for piece in work for item in sources.read(piece, max_bytes=10_000)]
-        finally:
-            os.seteuid(0)
-    finally:
-        shutil.rmtree(folder)
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+def test_file_that_may_not_be_read_is_a_reject_and_the_others_are_read(shared):
+    for name in ("may.png", "may_not.png"):
+        (shared / name).write_bytes(_png(1, 8))
+    (shared / "may_not.png").chmod(stat.S_IRUSR)
+    items = _read_by_nobody(shared)
     assert [getattr(item, "reason", "read") for item in items] == ["read", "unreadable"]
     assert "Permission denied" in items[1].detail
+
+
+# May not be listed; may be listed, and not entered.
+@pytest.fixture(params=[0o700, 0o744], ids=["listed", "entered"])
+def with_closed_folder(shared, request):
+    span_fixtures.write_files(shared, {"may.png": _png(1, 8), "closed/1.png": _png(2, 8), "closed/2.png": _png(3, 8)})
+    (shared / "closed").chmod(request.param)
+    return shared
+
+
+def test_folder_that_may_not_be_listed_or_entered_is_a_reject_and_the_others_are_read(with_closed_folder):
+    """Of one that may not be listed nobody knows how many images it holds."""
+    items = _read_by_nobody(with_closed_folder)
+    assert {item.uri.removeprefix(f"{with_closed_folder}/"): getattr(item, "reason", "read") for item in items} in (
+        {"may.png": "read", "closed/": "unreadable"},
+        {"may.png": "read", "closed/1.png": "unreadable", "closed/2.png": "unreadable"},
+    )
+    assert all("Permission denied" in item.detail for item in items if hasattr(item, "reason"))
+    config = load_config(
+        None, [f"data.{name}={with_closed_folder}" for name in ("unlabeled", "labeled")] + ["pretrain.batch_size=2"]
+    )
+    with _nobody():
+        closed = preflight.inspect(config)
+    assert preflight.inspect(config)["labeled"].fingerprint != closed["labeled"].fingerprint
+
+
+@pytest.mark.parametrize("pattern", ["", "/*/{SPAN}.png"])
+def test_folder_that_was_closed_to_one_run_is_ingested_by_the_next_that_may_enter_it(with_closed_folder, pattern):
+    source, place = f"{with_closed_folder}{pattern}", with_closed_folder.parent / f"{with_closed_folder.name}-store"
+    place.mkdir(mode=0o777)
+    place.chmod(0o777)
+    store = SpanStore(str(place))
+    try:
+        with _nobody():
+            first = span_fixtures.run(store, source).made
+            assert first.counts.rejected > 0 and first.counts.kept == (not pattern)
+            assert span_fixtures.run(store, source).delivery.is_empty
+        (with_closed_folder / "closed").chmod(0o755)
+        second = span_fixtures.run(store, source)
+        assert second.made.counts == Counts(2, 2, 0, 0) and second.delivery.vanished == ()
+        assert span_fixtures.run(store, source).notes == ()
+    finally:
+        shutil.rmtree(place)
+
+
+def test_folder_that_is_closed_itself_is_no_source(shared):
+    (shared / "closed").mkdir(mode=0o700)
+    (shared / "closed" / "inner").mkdir()
+    for path in (shared / "closed", shared / "closed" / "inner"):
+        with _nobody(), pytest.raises(ValueError, match=r"cannot be listed|does not exist"):
+            sources.list_files(str(path))
+
+
+def _read_by_nobody(folder: Path) -> list:
+    source = sources.Source("unlabeled", str(folder), "train", labeled=False)
+    with _nobody():
+        _, work = sources.plan(source)
+        return [item for piece in work for item in sources.read(piece, max_bytes=10_000)]

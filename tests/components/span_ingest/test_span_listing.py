@@ -32,6 +32,21 @@ def test_globs_archives_and_nothing(tmp_path):
         listing.look(str(tmp_path / "nowhere"))
 
 
+def test_folder_that_vanishes_while_it_is_listed_is_as_one_that_was_never_there(tmp_path, monkeypatch):
+    write_files(tmp_path, {"a.png": b"1", "gone/b.png": b"2"})
+    scandir = os.scandir
+
+    def vanishing(path):
+        if str(path).endswith("gone"):
+            (tmp_path / "gone" / "b.png").unlink()
+            (tmp_path / "gone").rmdir()
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", vanishing)
+    look = listing.look(str(tmp_path))
+    assert set(look.files) == {"a.png"} and look.rejects == {} and not (tmp_path / "gone").exists()
+
+
 @pytest.mark.parametrize(
     ("pattern", "found"),
     [
