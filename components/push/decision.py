@@ -1,7 +1,7 @@
 """Whether a model is pushed: only if it is blessed, new, and not worse than the champion by more than a margin."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -9,7 +9,8 @@ import tensorflow as tf
 from components.push import comparison
 from components.push.comparison import Comparison, Rule
 from components.push.fingerprint import fingerprint
-from components.push.history import KEPT_BACK, PROMOTED, is_withdrawn
+from components.push.history import KEPT_BACK, PROMOTED, best_champion, is_withdrawn
+from components.push.pointer import Entry
 from components.push.scoring import Classifier, Scored, load_classifier, score
 from components.push.versions import VersionedDirectory
 
@@ -29,6 +30,9 @@ class Decision:
       comparison: of the two, with intervals, if both were measured.
       test_set: digest of the test images' keys, labels and contents, if they were read.
       test_set_changed: whether the champion was pushed on another test set; None if that is not known.
+      best_version: of the champions so far that were promoted on this test set, the one that scored best; it decides
+        nothing.
+      best_top1: what that one scored.
     """
 
     blessed: bool
@@ -41,6 +45,8 @@ class Decision:
     comparison: Comparison | None = None
     test_set: str | None = None
     test_set_changed: bool | None = None
+    best_version: str | None = None
+    best_top1: float | None = None
 
 
 def push_model(
@@ -91,6 +97,7 @@ def push_model(
             verdict = _withdrawn(version, former)
         else:
             verdict = _meet_champion(model_path, directory, test_split_uri, rule)
+            verdict = _beside_the_best(verdict, history.entries())
         if not verdict.blessed:
             history.append(KEPT_BACK, champion=former, former=former, **_told(verdict), **details)
             return verdict
@@ -152,6 +159,21 @@ def _meet_champion(model_path: str, directory: VersionedDirectory, test_split_ur
     if changed:
         words += f" The test images are not those of the day when version {version} was pushed."
     return dataclasses.replace(met, reason=words)
+
+
+def _beside_the_best(verdict: Decision, entries: Sequence[Entry]) -> Decision:
+    """Says how far it is from the best champion so far: the margin is of the last one only, and adds up."""
+    best = best_champion(entries, verdict.test_set)
+    if best is None:
+        return verdict
+    version, top1 = best
+    words = verdict.reason
+    if str(version) != verdict.champion_version and top1 > verdict.candidate_top1:
+        words += (
+            f" The best champion so far on these images, version {version}, had {top1:.4f}: "
+            f"this model is worse than that by {top1 - verdict.candidate_top1:.4f}."
+        )
+    return dataclasses.replace(verdict, reason=words, best_version=str(version), best_top1=top1)
 
 
 def _check_same_images(scored: Scored, champion: Scored) -> None:

@@ -82,6 +82,29 @@ def former_champions(entries: Iterable[Entry], version: int) -> list[int]:
     return found
 
 
+def best_champion(entries: Iterable[Entry], test_set: str) -> tuple[int, float] | None:
+    """The champion that scored best when it was promoted, and its accuracy; the earlier one of equals.
+
+    Only those count that were scored on these test images, and from which nobody has rolled back.
+
+    Args:
+      entries: oldest first.
+      test_set: digest of the images.
+
+    Returns:
+      Its version and top-1; None: no champion was scored on these images.
+    """
+    entries = list(entries)
+    scored = {
+        entry["champion"]: entry["candidate_top1"]
+        for entry in entries
+        if entry["event"] == PROMOTED and entry.get("test_set") == test_set
+    }
+    there = [version for version in scored if not is_withdrawn(entries, version)]
+    best = max(there, key=lambda version: (scored[version], -version), default=None)
+    return None if best is None else (best, scored[best])
+
+
 def is_withdrawn(entries: Iterable[Entry], version: int) -> bool:
     """Whether somebody rolled back from a version and nobody has promoted it since."""
     withdrawn = False

@@ -83,6 +83,8 @@ def test_local_run_of_a_blessed_model_pushes_it_and_records_where(make_pipeline,
         "champion_version": None,
         "comparison": None,
         "test_set_changed": None,
+        "best_version": None,
+        "best_top1": None,
     }
 
 

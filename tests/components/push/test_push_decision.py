@@ -6,6 +6,7 @@ import pytest
 from push_saved_models import CLASSES, N_IMAGES, save_model, write_test_split
 
 from components.push import decision as subject
+from components.push import restoring
 from components.push.comparison import Rule
 from components.push.decision import push_model
 from components.push.fingerprint import fingerprint
@@ -109,6 +110,30 @@ def test_worse_model_is_kept_back_with_the_difference(push, models, tmp_path):
 def test_worse_model_within_the_allowed_regression_is_pushed(push, models):
     push(models[4])
     assert push(models[5], max_regression=0.05).version == "2"
+
+
+def test_losses_within_the_margin_that_add_up_are_told_beside_the_best_champion(push, models, tmp_path):
+    told = (
+        " The best champion so far on these images, version 1, had 0.9000: this model is worse than that by 0.1500."
+    )
+    first, second = push(models[2]), push(models[4], max_regression=0.1)
+    assert (first.best_version, second.best_version, second.best_top1) == (None, "1", 0.9)
+    assert "The best champion" not in second.reason  # which is the one that it met
+    third = push(models[5], max_regression=0.1)
+    assert third.version == "3" and third.reason.endswith(told)
+    assert (third.champion_version, third.best_version, third.best_top1) == ("2", "1", 0.9)
+    *_, entry = map(json.loads, (tmp_path / "pushed" / "HISTORY.jsonl").read_text().splitlines())
+    assert (entry["best_version"], entry["best_top1"], entry["reason"]) == ("1", 0.9, third.reason)
+
+
+def test_best_champion_is_of_these_images_and_one_that_nobody_has_withdrawn(push, models, tmp_path):
+    push(models[2])
+    push(models[4], max_regression=0.1)
+    other = write_test_split(tmp_path / "other" / "Split-test", n_images=N_IMAGES - 1)
+    assert push(models[5], max_regression=0.0, test_split=other).best_version is None
+    restoring.promote(str(tmp_path / "pushed"), 1)
+    restoring.roll_back(str(tmp_path / "pushed"))
+    assert push(models[5]).best_version == "2"
 
 
 def test_older_version_that_is_worse_now_does_not_return_to_the_throne(push, models, tmp_path):
