@@ -127,7 +127,8 @@ def _with_states(root: str, found: list) -> Iterator[tuple[str, names.Reject | t
 
 
 def _local_state(status: os.stat_result) -> tuple[State, float]:
-    # The time of the last change of the entry cannot be set by who copies, as that of the content can.
+    # The time of the last change of the entry cannot be set by who copies, as that of the content can. It is no part
+    # of the state: chmod, hard links and restored backups change it of files whose content is the same.
     return State(status.st_size, str(status.st_mtime_ns)), max(status.st_mtime, status.st_ctime)
 
 

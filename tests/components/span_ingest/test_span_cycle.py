@@ -2,6 +2,7 @@
 
 import io
 import os
+import shutil
 import tarfile
 import tempfile
 from pathlib import Path
@@ -121,6 +122,18 @@ def test_touched_file_is_a_duplicate(source, store):
     os.utime(source / "a.png", ns=(1, 1))
     assert run(store, source).made.counts == Counts(1, 0, 1, 0)
     assert run(store, source).delivery.is_empty
+
+
+def test_file_of_which_only_the_entry_changed_is_known_again(source, store, tmp_path):
+    """As a backup by hard links leaves it, and one that is restored."""
+    write_files(source, {"a.png": png(1), "b.png": png(2)})
+    run(store, source)
+    (source / "a.png").chmod(0o600)
+    (tmp_path / "backup.png").hardlink_to(source / "a.png")
+    shutil.copy2(source / "b.png", tmp_path / "restored.png")
+    (tmp_path / "restored.png").replace(source / "b.png")
+    again = run(store, source)
+    assert again.delivery.is_empty and again.notes == ()
 
 
 def test_vanished_file_is_told_of_and_its_image_stays(source, store):
