@@ -1,4 +1,4 @@
-"""Terraform's files: parsed, names and arguments checked. Nothing is planned or applied: no Terraform is here."""
+"""Terraform's files: parsed, names and arguments checked. Nothing is planned or applied, and no Terraform needed."""
 
 import re
 from pathlib import Path

@@ -24,7 +24,7 @@ variable "environment" {
 
   validation {
     condition     = contains(["dev", "prod"], var.environment)
-    error_message = "dev or prod."
+    error_message = "Give dev or prod."
   }
 }
 

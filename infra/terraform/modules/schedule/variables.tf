@@ -45,7 +45,7 @@ variable "uri" {
   type        = string
 
   validation {
-    condition     = startswith(var.uri, "https://")
+    condition     = can(regex("^https://", var.uri))
     error_message = "The address begins with https://."
   }
 }

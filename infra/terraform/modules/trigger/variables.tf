@@ -44,7 +44,7 @@ variable "pipeline_root" {
   type        = string
 
   validation {
-    condition     = startswith(var.pipeline_root, "gs://")
+    condition     = can(regex("^gs://", var.pipeline_root))
     error_message = "The pipeline root is a gs:// folder."
   }
 }
