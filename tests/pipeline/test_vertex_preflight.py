@@ -13,6 +13,7 @@ from rich.console import Console
 
 from pipeline import cli
 from pipeline.config import load_config
+from pipeline.pipeline import Locations, create_pipeline
 from pipeline.runners import kubeflow, vertex_preflight
 from pipeline.runners.vertex_preflight import catalog, cost, findings, needs, offline, online, rest
 from pipeline.runners.vertex_preflight.findings import Severity
@@ -262,14 +263,71 @@ def test_nodes_are_those_of_the_compiled_pipeline():
     assert needs.nodes(config(*golden_job.OVERRIDES)) == kinds
 
 
+def test_dataflow_jobs_are_those_of_the_compiled_pipeline():
+    job = json.loads(golden_job.GOLDEN.read_text())
+    executors = job["pipelineSpec"]["deploymentSpec"]["executors"]
+    hiring = [
+        name for name, one in executors.items() if "--runner=DataflowRunner" in one["container"].get("args", [])
+    ]
+    kinds = Counter(kubeflow._kind(name.removesuffix("_executor")) for name in hiring)
+    kinds["transform"] += 1  # LabelFractionSplit's second
+    assert kinds == needs.DATAFLOW_JOBS
+
+
+def at_once(*overrides):
+    """Every set of nodes that may run at one time, as far as what they wait for tells."""
+    locations = Locations(artifacts="a", checkpoints="c", pushed="p")
+    nodes = {node.id: node for node in create_pipeline(config(*overrides), locations).components}
+    before: dict[str, set[str]] = {}
+    for name, node in nodes.items():  # each after those that it waits for
+        direct = {upstream.id for upstream in node.upstream_nodes}
+        before[name] = direct.union(*(before[upstream] for upstream in direct))
+
+    def beside(chosen, rest):
+        yield chosen
+        for number, name in enumerate(rest):
+            others = [
+                other for other in rest[number + 1 :] if name not in before[other] and other not in before[name]
+            ]
+            yield from beside([*chosen, name], others)
+
+    return list(beside([], list(nodes)))
+
+
+def largest(counters):
+    found = {frozenset(one.items()): one for one in counters}.values()
+    return [one for one in found if not any(one < other for other in found)]
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("fractions=[0.1]",),
+        ("fractions=[0.1,0.5]", "retrain.store=gs://my-bucket/spans"),
+        ("fractions=[0.1]", *DISTIL),
+        ("fractions=[0.1,0.5]", *DISTIL, "retrain.store=gs://my-bucket/spans"),
+    ],
+)
+def test_no_more_of_the_graph_can_run_at_once_than_a_phase_says(overrides):
+    sets, phases = at_once(*overrides), needs.phases(config(*overrides))
+    found = largest(Counter(map(kubeflow._kind, names)) for names in sets)
+    assert [one for one in found if not any(one <= phase for phase in phases)] == []
+    if "distill.enabled=true" not in overrides:  # then none of them is larger than the graph, either
+        assert {frozenset(one.items()) for one in largest(+phase for phase in phases)} == {
+            frozenset(one.items()) for one in found
+        }
+    on_dataflow = max(sum(name.startswith(kubeflow._ON_DATAFLOW) for name in names) for names in sets)
+    assert on_dataflow == needs.DATAFLOW_JOBS_AT_ONCE
+
+
 def quota(*overrides):
     return {item.metric: (item.least, item.peak) for item in needs.quotas(config(*overrides), TABLE)}
 
 
 def test_quotas_of_the_example_by_hand():
     assert quota("fractions=[0.1,0.5]") == {
-        # After pretraining, four nodes on 8 vCPUs and two on 4.
-        "custom_model_training_cpus": (8, 4 * 8 + 2 * 4),
+        # After pretraining, four nodes on 8 vCPUs and one on 4.
+        "custom_model_training_cpus": (8, 4 * 8 + 4),
         "custom_model_training_nvidia_t4_gpus": (1, 4),
         "custom_model_training_preemptible_tpu_v5e": (4, 4),
         "cpus": (4, 4 * 20 * 3),  # three jobs of Dataflow
@@ -278,12 +336,19 @@ def test_quotas_of_the_example_by_hand():
 
 def test_quotas_of_distillation_by_hand():
     assert quota(*DISTIL, "fractions=[0.1,0.5]") == {
-        # After pretraining, four nodes on 8 vCPUs and two on 4, and on 4 the two that distil.
-        "custom_model_training_cpus": (8, 4 * 8 + 2 * 4 + 2 * 4),
+        # After pretraining, four nodes on 8 vCPUs and one on 4, and on 4 the two that distil.
+        "custom_model_training_cpus": (8, 4 * 8 + 4 + 2 * 4),
         "custom_model_training_nvidia_t4_gpus": (1, 4),
         "custom_model_training_preemptible_tpu_v5e": (4, 2 * 4),
         "cpus": (4, 4 * 20 * 3),
     }
+
+
+def test_quotas_of_large_nodes_of_each_kind_are_of_all_that_run_at_once():
+    large = ("beam.runner=local", "vertex.pretraining.machine_type=null", "vertex.pretraining.tpu_topology=null")
+    for kind, count in {"check": 3, "transform": 2, "publish": 1}.items():
+        peak = quota(*large, "pretrain.compute.strategy=one_device", f"vertex.nodes.{kind}.cpu=90", "fractions=[0.1]")
+        assert peak["custom_model_training_cpus"][1] // 90 == count, kind
 
 
 def test_quotas_of_several_machines_with_gpus_by_hand():

@@ -11,9 +11,6 @@ from pipeline.runners.vertex_preflight.findings import COST, Finding, not_checke
 _HOURS_A_MONTH = 730
 # Of `timeout_h`, where nothing tells how long pretraining takes.
 _SHORTEST_SHARE = 0.1
-_DATAFLOW_KINDS = ("ingest", "check", "transform")
-# Of eight nodes that check, the two StatisticsGen.
-_DATAFLOW_JOBS = {"ingest": 2, "check": 2, "transform": 3}
 _ADDED_GB_A_VCPU = 4
 
 
@@ -124,8 +121,7 @@ def _dataflow(config: PipelineConfig, table: Catalog) -> Cost | None:
     machine = table.machine(workers.machine_type)
     gb = machine.gb if machine else vcpus * _ADDED_GB_A_VCPU
     hour = vcpus * prices.vcpu_usd + gb * prices.gb_usd + workers.disk_gb * prices.disk_gb_usd
-    low = sum(_DATAFLOW_JOBS[kind] * table.hours[kind][0] for kind in _DATAFLOW_KINDS)
-    high = sum(_DATAFLOW_JOBS[kind] * table.hours[kind][1] for kind in _DATAFLOW_KINDS)
+    low, high = (sum(count * table.hours[kind][end] for kind, count in needs.DATAFLOW_JOBS.items()) for end in (0, 1))
     return Cost(low * hour, high * hour * workers.max_workers)
 
 

@@ -11,8 +11,11 @@ from pipeline.config import PipelineConfig
 from pipeline.runners.vertex_preflight.catalog import Catalog, Tpu, TpuHost
 
 VERTEX, COMPUTE = "aiplatform.googleapis.com", "compute.googleapis.com"
-# Both ingestions, then LeakageGate and StatisticsGen of the unlabeled images beside a node of the labelled ones.
-_DATAFLOW_JOBS_AT_ONCE = 3
+# Of the nodes that hire Dataflow workers: of those that check, both StatisticsGen and LeakageGate; LabelFractionSplit
+# begins two, one after the other.
+DATAFLOW_JOBS = Counter(ingest=2, check=3, transform=4)
+# LeakageGate beside StatisticsGen or Transform of each source.
+DATAFLOW_JOBS_AT_ONCE = 3
 # The host of a TPU v2 or v3 goes by a name of Vertex AI's own, and is none of Compute Engine's types.
 _OLD_TPU_HOST = "cloud-tpu"
 # Families whose vCPUs Compute Engine counts together.
@@ -51,13 +54,21 @@ def nodes(config: PipelineConfig) -> Counter[str]:
 
 
 def phases(config: PipelineConfig) -> tuple[Counter[str], ...]:
-    """Nodes that can run at once: while images are prepared, during pretraining (the second), and after it."""
-    fractions = len(config.fractions)
-    return (
-        Counter(ingest=1, check=1, transform=1, classify=fractions, evaluate=int(bool(config.retrain.store))),
-        Counter(pretrain=1, classify=fractions),
-        Counter(classify=2 * fractions, evaluate=2, pretrain=_distilled(config)),
-    )
+    """Nodes that can run at once: whatever runs at a time are no more of any kind than in one of these."""
+    fractions, distilled = len(config.fractions), _distilled(config)
+    drift = int(bool(config.retrain.store))
+    # The labelled images come first; a node of theirs may run beside the other ingestion, unless all wait for that.
+    beside = ("check", "transform") if not config.retrain.store else ()
+    ingesting = [Counter({"ingest": 1, kind: 1}) for kind in beside] or [Counter(ingest=1)]
+    # LeakageGate beside a node of each source; then what trains on labels alone beside one of the unlabeled images.
+    preparing = [Counter(check=3 - transforms, transform=transforms, evaluate=drift) for transforms in range(3)]
+    preparing += [Counter({kind: 1, "classify": fractions, "evaluate": drift}) for kind in ("check", "transform")]
+    pretraining = [Counter(pretrain=1, transform=1), Counter(pretrain=1, classify=fractions)]
+    # The Evaluator and Push wait for one of those that are trained, LinearEval and the others for none of them.
+    others = Counter(classify=2 * fractions - 1, pretrain=max(0, distilled - 1), evaluate=1)
+    evaluating = [Counter(classify=2 * fractions, pretrain=distilled, evaluate=1)]
+    evaluating += [others + Counter({kind: 1}) for kind in ("evaluate", "publish")]
+    return (*ingesting, *preparing, *pretraining, *evaluating)
 
 
 def _distilled(config: PipelineConfig) -> int:
@@ -107,7 +118,7 @@ def quotas(config: PipelineConfig, table: Catalog) -> list[Quota]:
             family = config.beam.dataflow.machine_type.partition("-")[0]
             metric = COMPUTE, "cpus" if family in _COUNTED_TOGETHER else f"{family}_cpus"
             least[metric] = vcpus
-            peaks[metric] = vcpus * config.beam.dataflow.max_workers * _DATAFLOW_JOBS_AT_ONCE
+            peaks[metric] = vcpus * config.beam.dataflow.max_workers * DATAFLOW_JOBS_AT_ONCE
     return [Quota(*metric, least[metric], peak) for metric, peak in sorted(peaks.items())]
 
 
