@@ -99,7 +99,9 @@ class NodeConfig(Settings):
     memory_gb: Positive = Field(8.0, description="memory")
     accelerator: Gpu | None = Field(None, description="GPU; null: none")
     accelerator_count: Annotated[int, Field(ge=0)] = Field(0, description="GPUs")
-    retries: Annotated[int, Field(ge=0, le=_MOST_RETRIES)] = Field(2, description="further attempts after a failure")
+    retries: Annotated[int, Field(ge=0, le=_MOST_RETRIES)] = Field(
+        2, description="further attempts after a failure; on Vertex AI none of a node that hires machines"
+    )
     cache: bool = Field(True, description="use the results of an earlier execution with the same inputs and code")
 
     @model_validator(mode="after")

@@ -228,8 +228,9 @@ def _compile(
     job = runner.run(pipeline, write_out=False)
     for name, task in tasks(job["pipelineSpec"]):
         node = _node(config, name)
-        # A further attempt would start a second CustomJob beside the first, which goes on and writes the same
-        # checkpoints; Vertex AI starts the workers of a job anew itself.
+        # A node that dies leaves its CustomJob running, and TFX would start a second beside it, which writes the same
+        # checkpoints. After an internal error Vertex AI starts the workers anew by itself: `disable_retries` of its
+        # API's Scheduling message says so, and is left at false.
         hires = _kind(name) == "pretrain" and pretrainer is not Trainer
         task |= {} if hires else _retries(config, node)
         if not node.cache or _LOOKS_AT.get(name, "") not in {"", *fingerprints}:

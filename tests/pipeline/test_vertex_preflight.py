@@ -31,6 +31,11 @@ OLD_TPU = (
     "vertex.pretraining.machine_type=cloud-tpu",
     "vertex.pretraining.accelerator_count=8",
 )
+IN_ITS_NODE = (
+    "vertex.pretraining.machine_type=null",
+    "vertex.pretraining.tpu_topology=null",
+    "pretrain.compute.strategy=one_device",
+)
 BY_DIGEST = f"us-central1-docker.pkg.dev/my-project/simclr/pipeline@sha256:{'0' * 64}"
 
 
@@ -154,6 +159,20 @@ def test_tpu_without_an_image_of_its_own_is_a_warning():
         offline.check(config("vertex.pretraining.image=null"), TABLE), "vertex.pretraining.image"
     )
     assert "tpu.Dockerfile" not in words(offline.check(config(), TABLE), "vertex.pretraining.image")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        ((), "2, but none for a node that hires machines"),
+        (("vertex.nodes.pretrain.retries=5",), "5, but none for a node that hires machines"),
+        (("vertex.nodes.pretrain.retries=0",), ""),
+        (IN_ITS_NODE, ""),
+    ],
+)
+def test_retries_that_a_node_with_machines_does_not_get_are_told(overrides, told):
+    said = words(offline.check(config(*overrides), TABLE), "vertex.nodes.pretrain.retries")
+    assert said.startswith(told) and bool(said) is bool(told)
 
 
 @pytest.mark.parametrize("machine", ["ct6e-standard-4t", "tpu7x-standard-4t"])
@@ -345,9 +364,8 @@ def test_quotas_of_distillation_by_hand():
 
 
 def test_quotas_of_large_nodes_of_each_kind_are_of_all_that_run_at_once():
-    large = ("beam.runner=local", "vertex.pretraining.machine_type=null", "vertex.pretraining.tpu_topology=null")
     for kind, count in {"check": 3, "transform": 2, "publish": 1}.items():
-        peak = quota(*large, "pretrain.compute.strategy=one_device", f"vertex.nodes.{kind}.cpu=90", "fractions=[0.1]")
+        peak = quota(*IN_ITS_NODE, "beam.runner=local", f"vertex.nodes.{kind}.cpu=90", "fractions=[0.1]")
         assert peak["custom_model_training_cpus"][1] // 90 == count, kind
 
 

@@ -133,6 +133,13 @@ def pretraining(config: PipelineConfig, table: Catalog) -> Iterator[Finding]:
     settings, region = config.vertex.pretraining, config.vertex.region
     if settings.machine_type is None:
         return
+    retries = config.vertex.nodes.pretrain.retries
+    if retries:
+        yield note(
+            "vertex.nodes.pretrain.retries",
+            f"{retries}, but none for a node that hires machines: it might hire them twice. What is given up goes on "
+            "from its checkpoint in the next run",
+        )
     field = "vertex.pretraining.machine_type"
     found = needs.tpu(settings, table)
     if found:
