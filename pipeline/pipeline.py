@@ -299,9 +299,9 @@ def _drift(
 ) -> Drift:
     return Drift(
         new=unlabeled_images.outputs["new_examples"],
-        window=unlabeled_images.outputs["examples"],
         labeled=labeled_images.outputs["examples"],
         pushed=locations.pushed,
+        retrain=config.retrain.model_dump_json(),
         config=config.drift.model_dump_json(),
         seed=config.seed,
         code_version=code_version("components.drift.executor"),

@@ -17,20 +17,20 @@ class DriftSpec(ComponentSpec):
 
     PARAMETERS: ClassVar[Mapping[str, ExecutionParameter]] = {
         "pushed": ExecutionParameter(type=str),
+        "retrain": ExecutionParameter(type=str),
         "config": ExecutionParameter(type=str),
         "seed": ExecutionParameter(type=int),
         "code_version": ExecutionParameter(type=str),
     }
     INPUTS: ClassVar[Mapping[str, ChannelParameter]] = {
         "new": ChannelParameter(type=standard_artifacts.Examples),
-        "window": ChannelParameter(type=standard_artifacts.Examples),
-        "labeled": ChannelParameter(type=standard_artifacts.Examples, optional=True),
+        "labeled": ChannelParameter(type=standard_artifacts.Examples),
     }
     OUTPUTS: ClassVar[Mapping[str, ChannelParameter]] = {"drift": ChannelParameter(type=DriftFindings)}
 
 
 class Drift(base_component.BaseComponent):
-    """Compares new images with the window's: the champion's embeddings, image statistics, names of classes."""
+    """Compares new images with those trained on before: champion's embeddings, image statistics, names of classes."""
 
     SPEC_CLASS = DriftSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
@@ -39,30 +39,30 @@ class Drift(base_component.BaseComponent):
         self,
         *,
         new: types.BaseChannel,
-        window: types.BaseChannel,
+        labeled: types.BaseChannel,
         pushed: str,
+        retrain: str,
         config: str,
         seed: int,
-        labeled: types.BaseChannel | None = None,
         code_version: str = "",
     ) -> None:
         """Wires the component.
 
         Args:
-          new: raw Examples that have come since the last run.
-          window: raw Examples that they are compared with; images of `new` in it do not count.
+          new: of SpanIngest; its property `span` is the last span that may be new. Images are read from the store.
+          labeled: raw labelled Examples, whose labels the champion should know, with the test images.
           pushed: folder of the pushed versions, whose champion embeds; read when the node runs.
+          retrain: JSON of a `RetrainConfig`, as SpanIngest has it: the store, and which spans make a window.
           config: JSON of a `settings.DriftConfig`.
-          seed: of the samples and the permutations.
-          labeled: raw labelled Examples, whose labels the champion should know.
+          seed: of SpanIngest's shares, the samples and the permutations.
           code_version: part of the cache key, nothing else.
         """
         super().__init__(
             DriftSpec(
                 new=new,
-                window=window,
                 labeled=labeled,
                 pushed=pushed,
+                retrain=retrain,
                 config=config,
                 seed=seed,
                 code_version=code_version,

@@ -1,4 +1,4 @@
-"""Runs Drift: examples and the champion in, `drift.json` and the most unusual images out."""
+"""Runs Drift: spans and the champion in, `drift.json` and the most unusual images out."""
 
 import dataclasses
 import json
@@ -13,11 +13,13 @@ from tfx.dsl.components.base import base_executor
 from tfx.dsl.io import fileio
 from tfx.types import artifact_utils
 
-from components.drift import appearance, findings, samples, two_sample, unusual
+from components.drift import appearance, findings, samples, sides, two_sample, unusual
 from components.drift.samples import Sample
 from components.drift.settings import DRIFT_FILE, DriftConfig
+from components.image_example_gen.executor import excluded_files
 from components.push import pointer
 from components.push.scoring import CLASSES_FILE
+from components.span_ingest.settings import RetrainConfig
 
 _SHOWN_SIDE_PX = 96
 # Two images say nothing of a distribution; a p-value from fewer than this could not be small.
@@ -43,17 +45,24 @@ class Executor(base_executor.BaseExecutor):
         seed = int(exec_properties["seed"])
         uri = artifact_utils.get_single_uri(output_dict["drift"])
         fileio.makedirs(uri)
-        new = samples.read(_splits(input_dict["new"]), size=config.sample, seed=seed)
-        window = samples.read(_splits(input_dict["window"]), size=config.sample, seed=seed, excluding=new.contents)
+        retrain = RetrainConfig.model_validate_json(exec_properties["retrain"])
+        newest = artifact_utils.get_single_instance(input_dict["new"]).get_int_custom_property("span")
+        test_files = excluded_files(input_dict["labeled"])
+        new, window = sides.read(retrain, test_files, newest=newest, size=config.sample, seed=seed)
         champion = _Champion.of(exec_properties["pushed"])
-        labels = new.labels + window.labels
-        if input_dict.get("labeled"):
-            labels = samples.read(_splits(input_dict["labeled"]), size=0, seed=seed).labels
         result = _compare(config, new, window, champion, seed=seed)
         result["new_classes"] = {
-            name: count for name, count in sorted(labels.items()) if champion.classes and name not in champion.classes
+            name: count
+            for name, count in sorted(samples.labels(_splits(input_dict["labeled"])).items())
+            if champion.classes and name not in champion.classes
         }
-        found = findings.find(config, result["embeddings"], result["statistics"], result["new_classes"])
+        found = findings.find(
+            config,
+            result["embeddings"],
+            result["statistics"],
+            result["new_classes"],
+            not_compared=result["not_compared"],
+        )
         told = _write(uri, result, found, new, config)
         for finding in found:
             if finding.policy == "warn":
@@ -98,9 +107,8 @@ def _compare(config: DriftConfig, new: Sample, window: Sample, champion: _Champi
         "unusual": [],
         "not_compared": champion.absent,
     }
-    fewest = min(len(new.keys), len(window.keys))
-    if fewest < _LEAST_IMAGES:
-        result["not_compared"] = f"fewer than {_LEAST_IMAGES} images on one side"
+    if too_few := _too_few(new, window):
+        result["not_compared"] = too_few
         return result
     seen = [appearance.statistics(sample.images) for sample in (new, window)]
     result["statistics"] = two_sample.shifts(*seen)
@@ -110,6 +118,16 @@ def _compare(config: DriftConfig, new: Sample, window: Sample, champion: _Champi
         result["embeddings"] = two_sample.kernel_test(*vectors, permutations=config.permutations, seed=seed)
     result["unusual"] = unusual.most_unusual(*vectors, count=config.shown)
     return result
+
+
+def _too_few(new: Sample, window: Sample) -> str | None:
+    """Why there is nothing to compare, or None."""
+    if not window.n_images:
+        return "nothing has been trained on before that is still there"
+    for side, sample in (("of the new images", new), ("of the window before them", window)):
+        if len(sample.keys) < _LEAST_IMAGES:
+            return f"{side} there are {sample.n_images}; fewer than {_LEAST_IMAGES} say nothing"
+    return None
 
 
 def _write(

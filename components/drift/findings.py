@@ -36,17 +36,26 @@ def find(
     kernel: KernelTest | None,
     statistics: Sequence[Shift],
     new_classes: Mapping[str, int],
+    *,
+    not_compared: str | None = None,
 ) -> list[Finding]:
     """Lists what is drift by the configuration; what it ignores is listed as well, and does nothing.
+
+    That something was not compared is a finding too, of which a run is warned: no news would pass for good news. It
+    never stops one, or there would be no first run.
 
     Args:
       config: with the rate of false alarms, of which embeddings and statistics get half each.
       kernel: of the embeddings; None where they were not compared.
       statistics: with p-values adjusted for their number.
       new_classes: labels that were not known, with their counts.
+      not_compared: why there is no `kernel`, or neither that nor statistics; None: all was compared.
     """
     rate = config.false_alarm_rate / 2
     found = []
+    if not_compared:
+        what = "images were not compared by embeddings" if statistics else "no images were compared"
+        found.append(Finding("not compared", f"{what}: {not_compared}", "warn"))
     if kernel is not None and kernel.p_value <= rate:
         words = (
             f"the champion sees other images: MMD² {kernel.mmd2:.4f}, where {kernel.expected:.4f} is usual without a "

@@ -20,7 +20,7 @@ class DriftConfig(Settings):
         "and half for all image statistics together",
     )
     sample: Annotated[int, Field(ge=10)] = Field(
-        500, description="images of each side that are compared, at most; chosen by a hash of their keys"
+        500, description="images of each side that are compared, at most; chosen by a hash of their contents"
     )
     permutations: Count = Field(1_999, description="of the test on the embeddings")
     embeddings: Policy = Field("warn", description="what a shift in the champion's embeddings does to the run")

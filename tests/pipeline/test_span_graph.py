@@ -90,9 +90,9 @@ def test_new_images_are_compared_with_the_window_before_anything_is_pretrained()
     drift = nodes["Drift"]
     assert {name: (channel.producer_component_id, channel.output_key) for name, channel in drift.inputs.items()} == {
         "new": ("SpanIngest", "new_examples"),
-        "window": ("SpanIngest", "examples"),
         "labeled": ("ImageExampleGen-labeled", "examples"),
     }
+    assert drift.exec_properties["retrain"] == nodes["SpanIngest"].exec_properties["settings"]
     assert drift.exec_properties["pushed"] == "p"
     assert drift in nodes["Pretrain"].upstream_nodes
     assert nodes["Report"].inputs["drift"].producer_component_id == "Drift"

@@ -1,21 +1,25 @@
-"""Drift on TFRecords of the sample's images and a served model: what is found, shown, said, and stopped."""
+"""Drift on a store of the sample's images and a served model: what is found, shown, said, and stopped."""
 
+import hashlib
 import io
 import json
 import logging
 
 import numpy as np
 import pytest
+import span_fixtures
 import tensorflow as tf
 from PIL import Image, ImageOps
 from tfx.types import artifact_utils, standard_artifacts
 
 from components.artifacts import DriftFindings
-from components.drift import appearance, samples, two_sample
+from components.drift import appearance, two_sample
 from components.drift.executor import Executor
 from components.drift.findings import DriftedError
 from components.drift.settings import DriftConfig
 from components.push.versions import VersionedDirectory
+from components.span_ingest.settings import RetrainConfig
+from components.span_ingest.store import SpanStore
 
 CLASSES = ["cat", "frog", "ship"]
 
@@ -67,35 +71,67 @@ def inverted(images):
     return changed(images, ImageOps.invert)
 
 
-def examples(directory, images, *, labeled=False, split="train"):
-    uri = directory / f"Split-{split}"
-    uri.mkdir(parents=True)
-    with tf.io.TFRecordWriter(str(uri / "data_tfrecord-00000-of-00001.gz"), "GZIP") as writer:
-        for key, png, label in images:
-            example = tf.train.Example()
-            for name, value in {"key": key, "image_bytes": png, **({"label": label} if labeled else {})}.items():
-                value = value.encode() if isinstance(value, str) else value
-                example.features.feature[name].bytes_list.value.append(value)
-            writer.write(example.SerializeToString())
+def labeled_examples(directory, train, test):
+    for split, images in {"train": train, "test": test}.items():
+        uri = directory / f"Split-{split}"
+        uri.mkdir(parents=True)
+        with tf.io.TFRecordWriter(str(uri / "data_tfrecord-00000-of-00001.gz"), "GZIP") as writer:
+            for key, png, label in images:
+                values = {"key": key, "image_bytes": png, "label": label, "sha256": hashlib.sha256(png).hexdigest()}
+                example = tf.train.Example()
+                for name, value in values.items():
+                    value = value.encode() if isinstance(value, str) else value
+                    example.features.feature[name].bytes_list.value.append(value)
+                writer.write(example.SerializeToString())
     artifact = standard_artifacts.Examples()
-    artifact.uri, artifact.split_names = str(directory), artifact_utils.encode_split_names([split])
+    artifact.uri, artifact.split_names = str(directory), artifact_utils.encode_split_names(["train", "test"])
+    return artifact
+
+
+def delivered(store, source, images):
+    """Makes a delivery the next span."""
+    folder = source / str(store.next_number(store.spans()))
+    span_fixtures.write_files(folder, {f"{key}.png": png for key, png, _ in images})
+    return span_fixtures.run(store, source, max_pixels=10**6)
+
+
+def new_examples(last):
+    """What SpanIngest gives of the deliveries: of these Drift reads no file."""
+    artifact = standard_artifacts.Examples()
+    artifact.set_int_custom_property("span", last.spans[-1].number)
     return artifact
 
 
 @pytest.fixture
 def run(pushed, tmp_path):
-    def run(new, window, *, labeled=None, folder=pushed, **settings):
+    def run(new, old, *, labeled=(), test=(), folder=pushed, retrain=None, **settings):
+        """Deliveries of a completed run, then of this one: each a list of images, or a list of such lists."""
+        store, source = SpanStore(str(tmp_path / "store")), tmp_path / "source"
+        for images in _deliveries(old):
+            store.mark_trained(delivered(store, source, images).spans[-1].number)
+        for images in _deliveries(new):
+            last = delivered(store, source, images)
         drift = DriftFindings()
         drift.uri = str(tmp_path / "drift")
-        inputs = {"new": [examples(tmp_path / "new", new)], "window": [examples(tmp_path / "window", window)]}
-        if labeled:
-            inputs["labeled"] = [examples(tmp_path / "labeled", labeled, labeled=True)]
-        config = DriftConfig(**{"permutations": 399, "shown": 3, **settings})
-        parameters = {"pushed": folder, "config": config.model_dump_json(), "seed": 0.0, "code_version": ""}
+        inputs = {
+            "new": [new_examples(last)],
+            "labeled": [labeled_examples(tmp_path / "labeled", labeled, test)],
+        }
+        parameters = {
+            "pushed": folder,
+            "retrain": RetrainConfig(store=store.folder.path, **(retrain or {})).model_dump_json(),
+            "config": DriftConfig(**{"permutations": 399, "shown": 3, **settings}).model_dump_json(),
+            "seed": 0.0,
+            "code_version": "",
+        }
         Executor().Do(inputs, {"drift": [drift]}, parameters)
         return found(tmp_path)
 
     return run
+
+
+def _deliveries(images):
+    return images if not images or isinstance(images[0], list) else [images]
 
 
 def found(tmp_path):
@@ -181,9 +217,13 @@ def test_labels_unknown_to_the_champion_are_told_with_their_number(run, images):
 
 def test_most_unusual_images_are_kept_small_and_the_odd_one_is_first(run, images, tmp_path):
     odd = io.BytesIO()
-    Image.effect_noise((400, 300), 255).convert("RGB").save(odd, "PNG")
+    # A flag: noise would be an even grey to a champion that sees 4x4 means, like many an image.
+    flag = Image.new("RGB", (400, 300), "lime")
+    flag.paste("magenta", (200, 0, 400, 300))
+    flag.save(odd, "PNG")
     result = run([*images[:50], ("odd\n<one>", odd.getvalue(), "")], images[50:])
-    assert result["unusual"][0]["key"] == "odd\n<one>" or result["unusual"][0]["share"] == 0
+    assert result["unusual"][0]["key"].startswith("2/odd\n<one>")
+    assert result["unusual"][0]["share"] == 0
     assert [shown["times"] for shown in result["unusual"]] == sorted(
         (shown["times"] for shown in result["unusual"]), reverse=True
     )
@@ -193,16 +233,38 @@ def test_most_unusual_images_are_kept_small_and_the_odd_one_is_first(run, images
             assert max(picture.size) <= 96
 
 
-def test_new_images_in_the_window_are_not_compared_with_themselves(run, images):
-    result = run(inverted(images[:50]), [*inverted(images[:50]), *images[50:]])
-    assert result["window"]["images"] == 70
-    assert [finding["kind"] for finding in result["findings"]] == ["embeddings", "statistics"]
+def test_delivery_that_is_all_of_the_window_is_compared_with_the_one_before(run, images):
+    with pytest.raises(DriftedError):
+        run(inverted(images[:50]), images[50:], retrain={"window_spans": 1}, embeddings="stop")
+
+
+def test_deliveries_that_waited_and_fill_the_window_are_compared_with_what_was_trained_on(run, images, tmp_path):
+    dark = changed(images[:50], lambda image: Image.eval(image, lambda value: value // 3))
+    result = run([dark[:25], dark[25:]], [inverted(images[:20]), images[50:]], retrain={"window_spans": 1})
+    # The older of the two deliveries that were trained on is in no window of one span.
+    assert (result["new"]["images"], result["window"]["images"]) == (50, 70)
+    assert "brightness" in " ".join(finding["words"] for finding in result["findings"])
+
+
+def test_first_run_has_nothing_to_compare_with_and_says_so(run, images, caplog):
+    result = run(images[:50], [], embeddings="stop", statistics="stop")
+    words = "no images were compared: nothing has been trained on before that is still there"
+    assert result["findings"] == [{"kind": "not compared", "words": words, "policy": "warn"}]
+    assert f"drift: {words}" in caplog.text
+
+
+def test_images_of_the_test_split_are_on_neither_side(run, images):
+    result = run(images[:50], images[50:], test=[*images[:3], *images[50:54]])
+    assert (result["new"]["images"], result["window"]["images"]) == (47, 66)
 
 
 def test_without_a_champion_the_statistics_are_compared_and_it_is_said(run, images, tmp_path):
     result = run(inverted(images[:50]), images[50:], folder=str(tmp_path / "nothing"))
     assert (result["embeddings"], result["not_compared"]) == (None, "there is no champion yet")
-    assert [finding["kind"] for finding in result["findings"]] == ["statistics"]
+    assert [(finding["kind"], finding["policy"]) for finding in result["findings"]] == [
+        ("not compared", "warn"),
+        ("statistics", "warn"),
+    ]
     assert len(result["unusual"]) == 3
     assert not (tmp_path / "nothing").exists()
 
@@ -211,23 +273,16 @@ def test_champion_that_cannot_be_loaded_is_said(run, images, tmp_path):
     (tmp_path / "broken" / "1").mkdir(parents=True)
     (tmp_path / "broken" / "1" / "saved_model.pb").write_bytes(b"none")
     result = run(images[:50], images[50:], folder=str(tmp_path / "broken"))
-    assert "the champion, version 1, cannot embed" in result["not_compared"]
+    [finding] = result["findings"]
+    assert "images were not compared by embeddings: the champion, version 1, cannot embed" in finding["words"]
 
 
-def test_too_few_images_are_not_compared_and_it_is_said(run, images):
-    result = run(images[:9], images[50:])
-    assert result["not_compared"] == "fewer than 10 images on one side"
-    assert (result["statistics"], result["findings"], result["unusual"]) == ([], [], [])
-
-
-def test_sample_is_capped_and_does_not_depend_on_the_order_or_on_repeats(images, tmp_path):
-    first = examples(tmp_path / "first", images)
-    second = examples(tmp_path / "second", [*images[::-1], *images[:30]])
-    chosen = [samples.read([f"{made.uri}/Split-train"], size=10, seed=3) for made in (first, second)]
-    assert chosen[0].keys == chosen[1].keys and len(set(chosen[0].keys)) == 10
-    assert chosen[0].images == chosen[1].images
-    assert [sample.n_images for sample in chosen] == [120, 120]
-    assert samples.read([f"{first.uri}/Split-train"], size=10, seed=4).keys != chosen[0].keys
+@pytest.mark.parametrize(("new", "old", "side"), [(9, 60, "the new images"), (60, 9, "the window before them")])
+def test_too_few_images_are_not_compared_and_it_is_said(run, images, new, old, side):
+    result = run(images[:new], images[60 : 60 + old])
+    assert result["not_compared"] == f"of {side} there are 9; fewer than 10 say nothing"
+    assert (result["statistics"], result["unusual"]) == ([], [])
+    assert [finding["kind"] for finding in result["findings"]] == ["not compared"]
 
 
 @pytest.mark.parametrize(
