@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 from trainer import folders, sources
+from trainer.enumeration import first_few_quoted
 
 
 def images(path: str, size_px: int | None) -> sources.ExampleFiles:
@@ -42,7 +43,8 @@ def labeled(path: str, size_px: int | None, *, classes: tuple[str, ...] = ()) ->
         )
     if classes and files.classes != classes:
         differing = sorted(set(files.classes) ^ set(classes))
-        raise ValueError(f"{path} must have the class folders {list(classes)}; differing: {differing}")
+        wanted = first_few_quoted(classes)
+        raise ValueError(f"{path} must have the class folders {wanted}; differing: {first_few_quoted(differing)}")
     return files
 
 

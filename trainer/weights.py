@@ -14,6 +14,8 @@ import safetensors.numpy
 import tensorflow as tf
 import tf_keras
 
+from trainer.enumeration import first_few
+
 SUFFIXES = (".safetensors", ".npz")
 _LISTED = 10  # differences of a kind that a message spells out
 
@@ -135,16 +137,11 @@ def check(expected: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int
             if expected[name] != found[name]
         ],
     }
-    listed = [f"{len(names)} {kind}: {_shortened(names)}" for kind, names in differences.items() if names]
+    listed = [f"{len(names)} {kind}: {first_few(names, _LISTED)}" for kind, names in differences.items() if names]
     if listed:
         raise ValueError(
             f"{source}: the weights do not fit the network. {'; '.join(listed)}. Build the network that was saved"
         )
-
-
-def _shortened(names: list[str]) -> str:
-    more = len(names) - _LISTED
-    return ", ".join(names[:_LISTED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _suffix(path: str) -> str:

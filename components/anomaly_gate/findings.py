@@ -5,6 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2
 
+from trainer.enumeration import first_few
+
 # The values are in TFDV's message and nowhere else: "… missing from the schema: zebra (~12%), yak (<1%). "
 _UNEXPECTED_VALUE = re.compile(r"(?:^.*? schema: |, )(.*?) \(([~<]?\d+%)\)(?=, |\. ?$)")
 _SHOWN_VALUES = 10
@@ -71,11 +73,10 @@ def _unexpected_classes(split: str, description: str) -> str:
     classes = _UNEXPECTED_VALUE.findall(description)
     if not classes:
         return f"The labels of the {split!r} split: {description.strip()}"
-    shown = ", ".join(f"'{_unescaped(name)}' ({share} of its examples)" for name, share in classes[:_SHOWN_VALUES])
-    more = f" and {len(classes) - _SHOWN_VALUES} more" if len(classes) > _SHOWN_VALUES else ""
+    named = [f"'{_unescaped(name)}' ({share} of its examples)" for name, share in classes]
     subject = "a class" if len(classes) == 1 else f"{len(classes)} classes"
     return (
-        f"The {split!r} split has {subject} that the training split lacks: {shown}{more}. "
+        f"The {split!r} split has {subject} that the training split lacks: {first_few(named, _SHOWN_VALUES)}. "
         f"Add training images of each, correct the spelling, or take them out of the {split!r} split."
     )
 

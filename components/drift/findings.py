@@ -6,8 +6,7 @@ from typing import Any
 
 from components.drift.settings import DriftConfig, Policy
 from components.drift.two_sample import KernelTest, Shift
-
-_NAMED = 5
+from trainer.enumeration import first_few
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,9 +68,8 @@ def find(
         )
         found.append(Finding("statistics", f"other image statistics (medians): {listed}", config.statistics))
     if new_classes:
-        named = ", ".join(f"{name!r} ({count})" for name, count in list(new_classes.items())[:_NAMED])
-        more = f" and {len(new_classes) - _NAMED} more" if len(new_classes) > _NAMED else ""
-        words = f"labels that the champion does not know: {named}{more}"
+        named = first_few([f"{name!r} ({count})" for name, count in new_classes.items()])
+        words = f"labels that the champion does not know: {named}"
         found.append(Finding("new classes", words, config.new_classes))
     return found
 

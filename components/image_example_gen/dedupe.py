@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from components.image_example_gen import names, summary
+from trainer.enumeration import first_few_quoted
 
 # Hex digits of the content's hash that tell images with one key apart.
 _SUFFIX_DIGITS = 8
@@ -162,7 +163,7 @@ def settle(
                 usable.append(record)
         labels_given = sorted({record.label for record in usable if record.label is not None})
         if len(labels_given) > 1:
-            detail = f"copies of the same image are labelled {', '.join(map(repr, labels_given))}"
+            detail = f"copies of the same image are labelled {first_few_quoted(labels_given)}"
             settled.rejects.extend(
                 (record.source, names.Reject(record.uri, summary.CONFLICTING_LABELS, detail)) for record in usable
             )

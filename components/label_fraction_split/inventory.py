@@ -4,6 +4,8 @@ import dataclasses
 from collections import Counter
 from collections.abc import Iterable
 
+from trainer.enumeration import first_few
+
 TRAIN_SPLIT = "train"
 
 
@@ -58,9 +60,15 @@ def ordered_classes(inventory: Iterable[ClassKeys]) -> list[str]:
 def _by_index(trained: list[ClassKeys]) -> list[str]:
     by_index = {entry.label_index: entry.label for entry in trained}
     if min(by_index) < 0 or len(by_index) < len(trained) or len(set(by_index.values())) < len(trained):
-        pairs = sorted((entry.label_index, entry.label) for entry in trained)
+        of_index = Counter(entry.label_index for entry in trained)
+        of_label = Counter(entry.label for entry in trained)
+        odd = [
+            f"{entry.label_index} for {entry.label!r}"
+            for entry in sorted(trained, key=lambda entry: (entry.label_index, entry.label))
+            if entry.label_index < 0 or of_index[entry.label_index] > 1 or of_label[entry.label] > 1
+        ]
         raise ValueError(
-            f"Each class has one label index of its own, from 0 on; received {pairs}. "
+            f"Each class has one label index of its own, from 0 on; received {first_few(odd)}. "
             "Let Transform compute the vocabulary over all training labels."
         )
     for index in range(max(by_index)):

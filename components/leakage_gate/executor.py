@@ -12,11 +12,11 @@ from tfx.dsl.io import fileio
 from tfx.types import artifact_utils
 
 from components.image_example_gen.examples import Example
+from trainer.enumeration import first_few
 
 LEAKAGE_FILE = "leakage.json"
 _LINES_FILE = "lines.jsonl"
 _TRAIN, _TEST = "train", "test"
-_NAMED = 5
 
 
 class Executor(base_beam_executor.BaseBeamExecutor):
@@ -95,9 +95,8 @@ def _leak_lines(image: tuple[str, str], *, source: str, test: Mapping[str, str])
 
 
 def _message(leaks: list[dict[str, Any]]) -> str:
-    named = [f"{leak['source']} {leak['key']!r} is test image {leak['test_key']!r}" for leak in leaks[:_NAMED]]
-    more = f", and {len(leaks) - _NAMED} more" if len(leaks) > _NAMED else ""
+    named = [f"{leak['source']} {leak['key']!r} is test image {leak['test_key']!r}" for leak in leaks]
     return (
         f"No image may be trained on and tested on: the accuracy would be too good. {len(leaks)} are both: "
-        f"{', '.join(named)}{more}. Take them out of the training images, or out of the test set."
+        f"{first_few(named)}. Take them out of the training images, or out of the test set."
     )

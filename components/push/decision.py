@@ -13,6 +13,7 @@ from components.push.history import KEPT_BACK, PROMOTED, best_champion, is_withd
 from components.push.pointer import Entry
 from components.push.scoring import Classifier, Scored, load_classifier, score
 from components.push.versions import VersionedDirectory
+from trainer.enumeration import first_few_quoted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -193,6 +194,9 @@ def _test_set_changed(record: Mapping[str, Any], scored: Scored) -> bool | None:
 def _other_classes(version: int, *, champion: Classifier, candidate: Classifier) -> str:
     return (
         f"the champion, version {version}, has other classes and cannot be compared: "
-        f"only it knows {sorted(set(champion.classes) - set(candidate.classes))}, "
-        f"only the new model knows {sorted(set(candidate.classes) - set(champion.classes))}."
+        f"only it knows {_only_in(champion, candidate)}, only the new model knows {_only_in(candidate, champion)}."
     )
+
+
+def _only_in(one: Classifier, other: Classifier) -> str:
+    return first_few_quoted(sorted(set(one.classes) - set(other.classes))) or "no other"

@@ -9,6 +9,7 @@ from components.training import common
 from components.training.left import leave
 from trainer import distributed, export, sources, stages, subsets, weights
 from trainer.config import DistillConfig
+from trainer.enumeration import first_few_quoted
 
 
 def run_fn(fn_args: FnArgs) -> None:
@@ -34,9 +35,10 @@ def _distill(fn_args: FnArgs, config: DistillConfig) -> None:
     teacher, _, taught = export.load_classifier(fn_args.base_model)
     classes = common.class_names(fn_args)
     if list(taught) != classes:
+        differing = first_few_quoted(sorted({*taught} ^ {*classes})) or "their order"
         raise ValueError(
-            f"the teacher answers with the classes {list(taught)}, the labelled images have {classes}: fine-tune "
-            "again on these images"
+            f"the teacher answers with the classes {first_few_quoted(taught)}, the labelled images have "
+            f"{first_few_quoted(classes)}; differing: {differing}. Fine-tune again on these images"
         )
     labeled = sources.open_examples(fn_args.train_files)
     files = unlabeled = sources.open_examples(settings[UNLABELED_FILES])

@@ -126,7 +126,7 @@ def test_distill_counts_the_labels_of_labeled_and_of_nothing_else(folders, finet
     assert "no class folders" in run_distill("--labeled", str(labels / "cat"))
     (labels / "eel").mkdir()
     (labels / "cat" / "0.png").rename(labels / "eel" / "0.png")
-    assert "must have the class folders ['cat', 'dog']; differing: ['cat', 'eel']" in run_distill(
+    assert "must have the class folders 'cat', 'dog'; differing: 'cat', 'eel'" in run_distill(
         "--labeled", str(labels)
     )
     (labels / "eel" / "0.png").rename(labels / "cat" / "0.png")

@@ -71,7 +71,7 @@ def test_test_image_under_another_key_stops_the_run_wherever_it_is(gate, tmp_pat
 
 def test_many_leaks_are_counted_and_some_named(gate):
     images = {f"k{number}": bytes([number]) for number in range(9)}
-    with pytest.raises(ValueError, match=r"9 are both: .*'k4' is test image 'k4', and 4 more\. Take them out"):
+    with pytest.raises(ValueError, match=r"9 are both: .*'k4' is test image 'k4' and 4 more\. Take them out"):
         gate(train={"a": b"else"}, test=images, train_=images)
 
 

@@ -189,7 +189,7 @@ def test_champion_with_other_classes_gives_way_and_the_reason_names_them(push, m
     push(save_model(tmp_path / "other", mistakes=0, classes=["ant", "bee", "dog"]))
     decision = push(models[5])
     assert decision.blessed
-    assert "only it knows ['dog'], only the new model knows ['cat']" in decision.reason
+    assert "only it knows 'dog', only the new model knows 'cat'." in decision.reason
 
 
 def test_champion_with_the_same_classes_in_another_order_is_compared(push, models, tmp_path):
