@@ -1,40 +1,17 @@
 """What must hold of a run's folder at any moment, whatever happened before: asked of the files, from outside."""
 
-import csv
-import gzip
-import hashlib
-import io
 import json
 import sqlite3
 import threading
 from pathlib import Path
 
+import contents
 from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2
 from tfx.orchestration import metadata
 
-from components.image_example_gen.examples import Example, read_records
-
 _LIVE = metadata_store_pb2.Artifact.LIVE
 _PENDING = metadata_store_pb2.Artifact.PENDING
-# With times, paths of the run's folder, or names that TensorFlow makes up: these may differ from run to run.
-_OF_THE_RUN = {
-    "channels.json",
-    "decision.json",
-    "eval_config.json",
-    "fingerprint.pb",
-    "fingerprint.sha256",
-    "leakage.json",
-    "metrics.json",
-    "model_card.html",
-    "model_card.md",
-    "record.json",
-    "report.html",
-    "saved_model.pb",
-    "spans.json",
-    "SchemaDiff.pb",  # a map, in any order
-}
-_SPEED_COLUMNS = {"images_per_s", "input_wait_share"}
 
 
 def check_metadata(output: Path) -> None:
@@ -75,10 +52,9 @@ def check_accounts(output: Path) -> int:
 
 
 def final_artifacts(output: Path) -> dict[str, str]:
-    """What the last run ended with: hashes of the files of each output of each node, by node, output and path.
+    """What the last run ended with: digests of the files of each output of each node, by node, output and path.
 
-    They are those of the newest artifacts, in whatever folder. Files that hold times or paths count by their names,
-    compressed ones by the Examples in them, histories but for their speed.
+    They are those of the newest artifacts, in whatever folder.
     """
     store, newest = _store(output / "metadata.sqlite"), {}
     for artifact in sorted(store.get_artifacts(), key=lambda artifact: artifact.id):
@@ -86,7 +62,7 @@ def final_artifacts(output: Path) -> dict[str, str]:
             folder = Path(artifact.uri)
             newest["/".join(folder.parts[-3:-1])] = folder
     return {
-        f"{name}/{path.relative_to(folder).as_posix()}": _digest(path)
+        f"{name}/{path.relative_to(folder).as_posix()}": contents.digest(path, output)
         for name, folder in newest.items()
         for path in folder.rglob("*")
         if path.is_file() and not path.name.startswith("events.")
@@ -94,33 +70,12 @@ def final_artifacts(output: Path) -> dict[str, str]:
 
 
 def pushed(output: Path) -> dict[str, str]:
-    """Hashes of the files of all pushed versions and of the pointer."""
+    """Digests of the files of all pushed versions and of the pointer."""
     folder = output / "pushed"
     found = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
-    return {name: _digest(path) for name, path in found.items() if not name.startswith((".", "HISTORY"))}
-
-
-def _digest(path: Path) -> str:
-    if path.name in _OF_THE_RUN:
-        return "of the run"
-    content = path.read_bytes()
-    if path.suffix == ".gz":
-        records = read_records(io.BytesIO(gzip.decompress(content)), max_record_bytes=2**30)
-        content = b"".join(sorted(_in_one_order(record) for record in records))
-    if path.name == "history.csv":
-        rows = csv.DictReader(io.StringIO(content.decode()))
-        kept = [{name: value for name, value in row.items() if name not in _SPEED_COLUMNS} for row in rows]
-        content = json.dumps(kept).encode()
-    return hashlib.sha256(content).hexdigest()
-
-
-def _in_one_order(record: bytes) -> bytes:
-    """An Example that Beam has written: its features come in any order, and the last bit of a sum is the threads'."""
-    feature, values = Example.FromString(record).features.feature, []
-    for name in sorted(feature):
-        floats = [f"{value:.5g}" for value in feature[name].float_list.value]
-        values.append(f"{name}{floats}".encode() if floats else name.encode() + feature[name].SerializeToString())
-    return b"".join(values)
+    return {
+        name: contents.digest(path, output) for name, path in found.items() if not name.startswith((".", "HISTORY"))
+    }
 
 
 class Watch:
