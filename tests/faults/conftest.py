@@ -1,5 +1,8 @@
-"""How much chaos there is: `make chaos` sets both."""
+"""How much chaos there is, which `make chaos` sets; where runs live and die."""
 
+from collections.abc import Iterator
+
+import lives
 import pytest
 
 
@@ -17,3 +20,9 @@ def kills(pytestconfig) -> int:
 @pytest.fixture(scope="session")
 def chaos_seed(pytestconfig) -> int:
     return pytestconfig.getoption("--chaos-seed", 1)
+
+
+@pytest.fixture(scope="module")
+def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[lives.Nursery]:
+    with lives.nursery(tmp_path_factory.mktemp("lives"), ["whole_runs"]) as found:
+        yield found

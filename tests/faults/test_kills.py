@@ -15,17 +15,10 @@ from lives import Moment
 from components.image_example_gen.examples import Example, read_records
 from components.span_ingest.store import SpanStore
 
-_PRELOAD = ["whole_runs"]
 # Each node dies so often in one folder before the run there is let go on to its end.
 _DEATHS_OF_A_NODE = 3
 # SpanTrained's first death may come after its note, and then there is nothing left to do.
 _DEATHS_OF_A_SMALL_NODE = (2, 3, 1, 1)
-
-
-@pytest.fixture(scope="module")
-def nursery(tmp_path_factory):
-    with lives.nursery(tmp_path_factory.mktemp("lives"), _PRELOAD) as found:
-        yield found
 
 
 class Killed:
@@ -105,33 +98,93 @@ def test_killed_in_any_node_a_run_over_a_growing_source_loses_nothing(
     assert "no new images: nothing to do" in nursery.last_words()
 
 
-def _whole(output: Path, unlabeled: Path, labeled: Path) -> functools.partial:
-    arguments = ["run", "--config", str(whole_runs.TINY), "--output", str(output)]
+def _first_run(nursery, folder: Path, unlabeled: Path, labeled: Path) -> functools.partial:
+    """The whole pipeline on one set of images, into a folder without anything."""
+    folder.mkdir()
+    arguments = ["run", "--config", str(whole_runs.TINY), "--output", str(folder / "run")]
     return functools.partial(whole_runs.run, [*arguments, "--unlabeled", str(unlabeled), "--labeled", str(labeled)])
 
 
-@pytest.mark.chaos
-def test_killed_at_any_moment_of_any_node_the_run_ends_in_the_same_artifacts(
-    nursery, tmp_path, flat_folder, class_folders, kills, chaos_seed
-):
-    undisturbed = tmp_path / "undisturbed"
-    lived = nursery.raise_one(_whole(undisturbed, flat_folder, class_folders), undisturbed)
+def _second_cycle(nursery, folder: Path, unlabeled: Path, labeled: Path) -> functools.partial:
+    """A delivery to a source that has been trained on once, which drift is looked for in; a student is pushed."""
+    source = folder.with_name("source")
+    source.mkdir()
+    settings = {
+        "output": folder / "run",
+        "data.unlabeled": source,
+        "data.labeled": labeled,
+        "retrain.store": folder / "store",
+        "retrain.settle_s": 0,
+        "fractions": "[1]",
+        "drift.sample": 20,
+        "distill.enabled": "true",
+        "distill.student.stage_blocks": "[1]",
+        "distill.student.width": 4,
+        "distill.batch_size": 16,
+        "distill.epochs": 1,
+        "gate.max_regression": 1,
+        "gate.judged_by": "estimate",
+    }
+    arguments = [
+        "retrain",
+        "--config",
+        str(whole_runs.TINY),
+        *(f"--set={n}={value}" for n, value in settings.items()),
+    ]
+    work = functools.partial(whole_runs.run, arguments)
+    images = sorted(unlabeled.iterdir())
+    for path in images[::2]:
+        shutil.copy(path, source)
+    lived = nursery.raise_one(work, folder)
     assert lived.code == 0, nursery.last_words()
-    expected, expected_pushed = soundness.final_artifacts(undisturbed), soundness.pushed(undisturbed)
-    assert len(expected) > 80 and {"CHAMPION", "1/saved_model.pb"} <= set(expected_pushed)
+    for path in images[1::2]:
+        shutil.copy(path, source)
+    return work
+
+
+def _moments(stages: list[lives.Stage], chance: random.Random, *, most: int) -> list[Moment]:
+    """In the order of the stages, and of all of them as many if there are fewer than they have."""
+    nodes = [stage.node for stage in stages]
+    # What SpanTrained notes leaves the next run nothing to die in.
+    end = nodes.index("SpanTrained") if "SpanTrained" in nodes else len(nodes)
+    found = lives.moments(stages[:end], _DEATHS_OF_A_NODE, chance)
+    if stages[end:]:
+        found.append(chance.choice(lives.moments(stages[end:], 1, chance)))
+    return [found[number] for number in sorted(chance.sample(range(len(found)), min(most, len(found))))]
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize(
+    ("prepare", "nodes", "version"),
+    [(_first_run, {"ImageExampleGen-unlabeled"}, 1), (_second_cycle, {"SpanIngest", "Drift", "Distill-100pct"}, 2)],
+)
+def test_killed_at_any_moment_of_any_node_the_run_ends_in_the_same_artifacts(
+    nursery, tmp_path, flat_folder, class_folders, kills, chaos_seed, prepare, nodes, version
+):
+    folder, before = tmp_path / "folder", tmp_path / "before"
+    output, store = folder / "run", SpanStore(str(folder / "store"))
+    work = prepare(nursery, folder, flat_folder, class_folders)
+    shutil.copytree(folder, before)
+    lived = nursery.raise_one(work, folder)
+    assert lived.code == 0, nursery.last_words()
+    assert nodes <= {stage.node for stage in lived.stages}
+    expected, expected_pushed = soundness.final_artifacts(output), soundness.pushed(output)
+    expected_images, trained = _kept(store), store.trained()
+    assert len(expected) > 80 and {"CHAMPION", f"{version}/saved_model.pb"} <= set(expected_pushed)
     chance, deaths, rounds = random.Random(chaos_seed), 0, 0
-    while deaths < kills:
+    while deaths < kills // 2:  # the other half are the other graph's
         rounds += 1
-        output = tmp_path / f"killed{rounds}"
-        killed = Killed(nursery, _whole(output, flat_folder, class_folders), output, output)
+        shutil.rmtree(folder)
+        shutil.copytree(before, folder)
+        killed = Killed(nursery, work, folder, output)
         with soundness.Watch(output / "pushed") as watch:
-            for moment in lives.moments(lived.stages, _DEATHS_OF_A_NODE, chance)[: kills - deaths]:
+            for moment in _moments(lived.stages, chance, most=kills // 2 - deaths):
                 killed.die(moment)
             killed.live()
         deaths += killed.deaths
         assert watch.faults == [] and watch.looks > 1000
-        differing = {name for name, digest in soundness.final_artifacts(output).items() ^ expected.items()}
+        differing = {name for name, _ in soundness.final_artifacts(output).items() ^ expected.items()}
         assert differing == set(), f"round {rounds}, seed {chaos_seed}"
         assert soundness.pushed(output) == expected_pushed
+        assert (_kept(store), store.trained()) == (expected_images, trained)
         assert soundness.check_accounts(output) >= 2
-        shutil.rmtree(output)
