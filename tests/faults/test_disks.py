@@ -1,6 +1,7 @@
 """Disks that are full, may not be written, or may not be read: nothing half is left, and the next run goes on."""
 
 import contextlib
+import functools
 import io
 import os
 import shutil
@@ -12,24 +13,40 @@ from pathlib import Path
 import killed_training
 import numpy as np
 import pytest
+import soundness
 import span_fixtures
 import tensorflow as tf
+import whole_runs
 from click.testing import CliRunner
+from ml_metadata import errors
+from ml_metadata.metadata_store import MetadataStore
+from ml_metadata.proto import metadata_store_pb2
 from PIL import Image
+from tfx.orchestration import metadata
 
 from components.image_example_gen import sources
+from components.label_fraction_split import choices
 from components.push import publishing
 from components.span_ingest.store import Counts, SpanStore
 from pipeline import cli, preflight
 from pipeline.config import load_config
+from pipeline.runners.run_folder import check_metadata
 
 _NOBODY = 65534
+_BALLAST = "ballast"
 
 
 @pytest.fixture
 def small_disk(tmp_path):
     """A quarter of a megabyte."""
     with _disk(tmp_path / "disk", "size=256k") as path:
+        yield path
+
+
+@pytest.fixture
+def disk_for_tables(tmp_path):
+    """A megabyte: the tables of the metadata take a third of it."""
+    with _disk(tmp_path / "disk", "size=1m") as path:
         yield path
 
 
@@ -55,6 +72,11 @@ def _disk(path, options):
         subprocess.run(["umount", "-l", str(path)], check=True)
 
 
+def _fill(disk: Path, *, but: int = 4096) -> None:
+    """Leaves so many bytes free."""
+    (disk / _BALLAST).write_bytes(bytes(shutil.disk_usage(disk).free - but))
+
+
 def _png(seed: int, side_px: int) -> bytes:
     buffer = io.BytesIO()
     pixels = np.random.default_rng(seed).integers(0, 256, (side_px, side_px, 3), dtype=np.uint8)
@@ -68,7 +90,7 @@ def test_span_that_does_not_fit_is_not_there_and_is_made_when_it_fits(small_disk
     span_fixtures.run(store, source)
     before = span_fixtures.contents(store)
     span_fixtures.write_files(source, {f"large{n}.png": _png(n, 64) for n in range(12)})
-    ballast = small_disk / "ballast"
+    ballast = small_disk / _BALLAST
     ballast.write_bytes(bytes(100_000))
     with pytest.raises(OSError, match="No space left on device"):
         span_fixtures.run(store, source)
@@ -82,19 +104,73 @@ def test_span_that_does_not_fit_is_not_there_and_is_made_when_it_fits(small_disk
     assert made.counts == Counts(4, 4, 0, 0) and len(span_fixtures.contents(store)) == 2
 
 
+def test_choice_of_labels_that_does_not_fit_is_not_there_and_the_next_run_makes_it(small_disk, tmp_path):
+    few, many = ({name: [f"{name}-{n:04}" for n in range(count)] for name in ("cat", "dog")} for count in (9, 2_000))
+    full, roomy = str(small_disk / "store"), str(tmp_path / "store")
+    expected = [choices.settle(roomy, keys, [0.1], seed=1) for keys in (few, many)]
+    assert choices.settle(full, few, [0.1], seed=1) == expected[0]
+    _fill(small_disk)
+    with pytest.raises(OSError, match="No space left on device"):
+        choices.settle(full, many, [0.1], seed=1)
+    assert [path.name for path in small_disk.glob("store/labels/*/*")] == ["000001.json"]
+    (small_disk / _BALLAST).unlink()
+    assert choices.settle(full, many, [0.1], seed=1) == expected[1]
+
+
+def test_metadata_on_a_full_disk_stays_whole_and_goes_on(disk_for_tables):
+    path = disk_for_tables / "metadata.sqlite"
+    connection = metadata.sqlite_metadata_connection_config(str(path))
+    store = MetadataStore(connection)
+    kind = store.put_artifact_type(metadata_store_pb2.ArtifactType(name="Model"))
+
+    def put(number: int) -> None:
+        store.put_artifacts([metadata_store_pb2.Artifact(type_id=kind, uri=f"{number}" * 100)])
+
+    put(1)
+    _fill(disk_for_tables)
+    with pytest.raises(errors.StatusError, match="full"):
+        for number in range(2, 1_000):
+            put(number)
+    (disk_for_tables / _BALLAST).unlink()
+    check_metadata(path)
+    # As the next run does: this connection never closes the transaction that failed.
+    store = MetadataStore(connection)
+    put(number)
+    assert [found.id for found in store.get_artifacts()] == list(range(1, number + 1))
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("free_bytes", [4_096, 65_536])
+def test_disk_that_is_full_when_transform_begins_ends_the_run_in_words_and_the_next_goes_on(
+    nursery, tmp_path, flat_folder, class_folders, free_bytes
+):
+    node = "Transform-labeled"
+    arguments = ["run", "--config", str(whole_runs.TINY), "--to", node]
+    arguments += ["--unlabeled", str(flat_folder), "--labeled", str(class_folders), "--output"]
+    roomy = tmp_path / "roomy"
+    assert nursery.raise_one(functools.partial(whole_runs.run, [*arguments, str(roomy)]), roomy).code == 0
+    with _disk(tmp_path / "disk", "size=64m") as disk:
+        again = [*arguments, str(disk / "run")]
+        full = functools.partial(whole_runs.run_into_a_full_disk, again, node, disk / _BALLAST, free_bytes)
+        assert nursery.raise_one(full, disk).code == 1
+        assert "No space left on device" in nursery.last_words() or "disk is full" in nursery.last_words()
+        (disk / _BALLAST).unlink()
+        soundness.check_metadata(disk / "run")
+        assert nursery.raise_one(functools.partial(whole_runs.run, again), disk).code == 0
+        assert soundness.final_artifacts(disk / "run") == soundness.final_artifacts(roomy)
+
+
 def test_training_on_a_full_disk_goes_on_from_its_last_whole_checkpoint_bit_for_bit(small_disk):
     expected = killed_training.run()
-    ballast = small_disk / "ballast"
 
     def fill(number: int) -> None:
         if number == 9:
-            free = shutil.disk_usage(small_disk).free
-            ballast.write_bytes(bytes(free - 4096))
+            _fill(small_disk)
 
     with pytest.raises((tf.errors.OpError, OSError)) as full:
         killed_training.run(str(small_disk / "checkpoints"), every_steps=2, batch_hook=fill)
     assert "space" in str(full.value).lower() or "exhausted" in str(full.value).lower()
-    ballast.unlink()
+    (small_disk / _BALLAST).unlink()
     batches = []
     resumed = killed_training.run(str(small_disk / "checkpoints"), every_steps=2, batch_hook=batches.append)
     assert batches[0] == 8
