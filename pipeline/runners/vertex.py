@@ -73,7 +73,7 @@ def submit(
 
 
 def pipeline_job(vertex: VertexConfig, compiled: Path) -> aiplatform_v1.PipelineJob:
-    """The compiled job as a request: with account, network, key, labels, failure policy and filled parameters.
+    """The compiled job as a request: with account, network, key, labels and failure policy.
 
     Args:
         vertex: who runs it, and where.
@@ -85,7 +85,6 @@ def pipeline_job(vertex: VertexConfig, compiled: Path) -> aiplatform_v1.Pipeline
         display_name=content["displayName"],
         template_path=str(compiled),
         pipeline_root=vertex.pipeline_root,
-        parameter_values=_defaults(content["pipelineSpec"]),
         failure_policy=vertex.failure_policy,
     )
     return aiplatform_v1.PipelineJob(
@@ -127,12 +126,6 @@ def parent(vertex: VertexConfig) -> str:
 def state_name(state: Any) -> str:
     """A state of Vertex AI without the name of its type, such as RUNNING."""
     return state.name.removeprefix("PIPELINE_STATE_")
-
-
-def _defaults(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """The runtime parameters that have a default, which Vertex AI's SDK does not fill in."""
-    parameters = spec["root"].get("inputDefinitions", {}).get("parameters", {})
-    return {name: value["defaultValue"] for name, value in parameters.items() if "defaultValue" in value}
 
 
 def _experiment(vertex: VertexConfig) -> aiplatform.Experiment | None:

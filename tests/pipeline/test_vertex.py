@@ -12,6 +12,7 @@ import golden_requests
 import google.auth
 import grpc
 import pytest
+import yaml
 from click.testing import CliRunner
 from fake_vertex import end, node
 from google.cloud import aiplatform
@@ -87,18 +88,11 @@ def test_another_run_key_or_another_pipeline_is_another_run(fake, tmp_path):
     assert re.fullmatch("[a-z][-a-z0-9]{0,127}", job_id(other.read_bytes(), "Any Text!"))
 
 
-def test_parameters_with_a_default_are_filled_and_others_left(fake, tmp_path):
-    content = json.loads(golden_job.GOLDEN.read_text())
-    content["pipelineSpec"]["root"]["inputDefinitions"] = {
-        "parameters": {
-            "epochs": {"parameterType": "NUMBER_INTEGER", "defaultValue": 7},
-            "note": {"parameterType": "STRING"},
-        }
-    }
-    compiled = tmp_path / "pipeline.json"
-    compiled.write_text(json.dumps(content))
-    job = vertex.pipeline_job(golden_requests.config().vertex, compiled)
-    assert dict(job.runtime_config.parameter_values) == {"epochs": 7}
+def test_both_compiled_forms_leave_no_parameter_to_be_filled_at_submission():
+    job, kubeflows = json.loads(golden_job.GOLDEN.read_text()), yaml.safe_load(golden_job.GOLDEN_YAML.read_text())
+    for root in (job["pipelineSpec"]["root"], kubeflows["root"]):
+        assert set(root) == {"dag"}
+    assert set(job["runtimeConfig"]) == {"gcsOutputDirectory"}
 
 
 def test_run_becomes_one_of_its_experiment(fake):

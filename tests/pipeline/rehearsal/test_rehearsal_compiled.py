@@ -5,15 +5,18 @@ from pathlib import Path
 
 import pytest
 import rehearsed_components
+import rehearsed_jobs
 from tfx.components import CsvExampleGen
 from tfx.dsl.components.common.importer import Importer
 from tfx.dsl.experimental.conditionals.conditional import Cond
+from tfx.orchestration.data_types import RuntimeParameter
 from tfx.orchestration.kubeflow.v2.kubeflow_v2_dag_runner import KubeflowV2DagRunner, KubeflowV2DagRunnerConfig
 from tfx.orchestration.pipeline import Pipeline
 from tfx.types import standard_artifacts
 
 from pipeline.runners.rehearsal.images import Image, Images
 from pipeline.runners.rehearsal.run import rehearse
+from pipeline.runners.rehearsal.specification import RefusedError, read_job
 
 
 def _compile(folder: Path, images: Path) -> Path:
@@ -74,3 +77,10 @@ def test_driver_hands_span_and_fingerprint_to_the_executor(results):
     assert "table.csv" not in examples["uri"]
     assert "total_bytes:6" in examples["metadata"]["input_fingerprint"]
     assert sorted(path.name for path in Path(examples["uri"]).iterdir()) == ["Split-eval", "Split-train"]
+
+
+def test_runtime_parameter_whose_default_tfx_drops_is_refused(tmp_path):
+    write = rehearsed_components.Write(number=RuntimeParameter("number", int, default=3))
+    job = json.loads(rehearsed_jobs.compiled(tmp_path, [write]).read_text())
+    with pytest.raises(RefusedError, match="parameter 'number' has no value"):
+        read_job(job)
