@@ -34,8 +34,11 @@ def registered(tmp_path_factory):
     pusher = vertex_registrar(pushed_runs.target(*golden_registration.OVERRIDES))(
         pushed_model=push.outputs["result"], report=report.outputs["result"], commit=pushed_runs.COMMIT
     )
-    job = rehearsed_jobs.compiled(folder, [push, report, pusher], change=_retried)
     with fake_vertex_tunnel.serving(folder) as (fake, environment):
+        # Compiled, too, where the key can be had.
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("GOOGLE_APPLICATION_CREDENTIALS", environment["GOOGLE_APPLICATION_CREDENTIALS"])
+            job = rehearsed_jobs.compiled(folder, [push, report, pusher], change=_retried)
         golden_registration.lose_the_answer(fake)
         made = rehearse(job, folder, images=rehearsed_jobs.images(**environment), sleep=waits.append)
     return fake, made.results["VertexPusher"].made.artifacts["registered_model"], folder, waits
@@ -68,7 +71,7 @@ def test_container_asked_nobody_but_vertex_ai_of_the_region(registered):
     assert set(fake.hosts) == {"us-central1-aiplatform.googleapis.com:443"}
 
 
-def test_key_of_the_account_is_in_no_log_and_no_request(registered):
+def test_key_of_the_account_is_in_no_log_no_request_and_not_in_the_compiled_job(registered):
     fake, _, folder, _ = registered
     key = json.loads((folder / "key.json").read_text())["private_key"].splitlines()[3]
     logs = [path.read_text(errors="replace") for path in (folder / "logs").iterdir()]
