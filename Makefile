@@ -138,9 +138,10 @@ test-long: $(READY)  ## what `make test` leaves out: the whole pipeline on gs://
 	@$(PYTHON) -m pytest -m slow
 
 .PHONY: chaos
-chaos: $(READY)  ## kill whole runs at random moments, starve and break them, and see what is left: [KILLS=300 SEED=1]
+chaos: $(READY)  ## kill whole runs at random moments, starve and break them, feed the readers anything, and see what is left: [KILLS=300 SEED=1]
 	@$(PYTHON) -m pytest tests/faults tests/gcs/test_gcs_faults.py -m "chaos or not chaos" \
-		--kills $(call quoted,$(or $(KILLS),300)) --chaos-seed $(call quoted,$(or $(SEED),1))
+		--kills $(call quoted,$(or $(KILLS),300)) --chaos-seed $(call quoted,$(or $(SEED),1)) \
+		--hypothesis-profile chaos --hypothesis-seed $(call quoted,$(or $(SEED),1))
 
 .PHONY: test-next
 test-next:  ## TFX 1.21 on a Linux too old for it, in a Debian 13 below build/, as root: all tests and a local run [SHORT=1: what tells the stacks apart]

@@ -5,6 +5,7 @@ import struct
 import tensorflow as tf
 
 _MAX_LONG_SIDE = 2  # short sides; a panorama keeps its middle, so that batches need not be padded without end
+_PNG_BEGINS = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
 _EVALUATION_CROP = 0.875  # arXiv 2002.05709, appendix B; not at 32 px or under
 _NO_CROP_SIZE_PX = 32
 
@@ -108,7 +109,14 @@ def _center_crop(image: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Te
 
 
 def png_size(png: tf.Tensor) -> tf.Tensor:
-    """Height and width of a PNG from its header, without decoding it: scalar string → [2] int32."""
+    """Height and width of a PNG from its header, without decoding it: scalar string → [2] int32.
+
+    Raises:
+        tf.errors.InvalidArgumentError: the bytes do not begin as those of a PNG do, or its sides are none.
+    """
+    # Not assert_equal, whose message would hold the bytes, and TensorFlow takes messages for UTF-8.
+    tf.debugging.Assert(tf.strings.substr(png, 0, len(_PNG_BEGINS)) == _PNG_BEGINS, ["no PNG"])
     header = tf.cast(tf.io.decode_raw(tf.strings.substr(png, 16, 8), tf.uint8), tf.int32)
     width_height = tf.reduce_sum(tf.reshape(header, [2, 4]) * tf.constant([1 << 24, 1 << 16, 1 << 8, 1]), axis=1)
+    tf.debugging.Assert(tf.reduce_all(width_height > 0), ["a PNG without sides"])
     return width_height[::-1]

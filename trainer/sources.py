@@ -26,6 +26,9 @@ _FEATURES = {
     "label_index": tf.io.FixedLenFeature([], tf.int64, default_value=UNLABELED),
 }
 
+# TensorFlow's message quotes the record, and where that is no UTF-8 there is no message.
+_FOREIGN = (tf.errors.InvalidArgumentError, UnicodeDecodeError)
+
 Example = dict[str, tf.Tensor]
 
 
@@ -215,7 +218,7 @@ def open_examples(patterns: Sequence[str]) -> RecordFiles:
     """Finds the files of some patterns, counts their examples and measures their images by the headers.
 
     Raises:
-        ValueError: no file or no example is there, or a file is damaged or cut short.
+        ValueError: no file or no example is there, a file is damaged or cut short, or a record is none of an image.
     """
     paths = sorted(path for pattern in patterns for path in tf.io.gfile.glob(pattern))
     if not paths:
@@ -236,6 +239,11 @@ def open_examples(patterns: Sequence[str]) -> RecordFiles:
     except tf.errors.DataLossError as error:
         raise ValueError(
             f"{_first_damaged(paths)} is cut short, damaged or no TFRecord file: make it anew, or leave it out"
+        ) from error
+    except _FOREIGN as error:
+        raise ValueError(
+            f"{_first_foreign(paths)} holds a record that is no tf.train.Example with an image and a key, or whose "
+            "image is no PNG: ingest the images, or make folders of them"
         ) from error
     if count == 0:
         raise ValueError(f"the files at {list(patterns)} hold no examples")
@@ -270,6 +278,16 @@ def _first_damaged(paths: list[str]) -> str:
                 pass
         except tf.errors.DataLossError:
             return path
+    return f"one of {paths[0]} and {len(paths) - 1} more"
+
+
+def _first_foreign(paths: list[str]) -> str:
+    for path in paths:
+        for record in _records([path]):
+            try:
+                images.png_size(_parse(record)["image"])
+            except _FOREIGN:
+                return path
     return f"one of {paths[0]} and {len(paths) - 1} more"
 
 

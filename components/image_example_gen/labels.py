@@ -162,7 +162,7 @@ def _read_jsonl(uri: str, content: str) -> Iterator[tuple[int, dict[str, object]
             continue
         try:
             values = json.loads(row)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"{uri}, line {line}: bad JSON ({error}). Write one object a line.") from error
         if not isinstance(values, dict):
             raise ValueError(f"{uri}, line {line}: {row.strip()[:40]!r} is not an object. Write one object a line.")

@@ -16,6 +16,9 @@ HISTORY_FILE = "HISTORY.jsonl"
 # What a push adds to a version: the record of the push, and the weights that a later pretraining may start from.
 ADDED_FOLDER = "assets.extra/push"
 
+# Of a number, and of as many of a mistake as are told.
+_MAX_POINTER_BYTES = 80
+
 Entry = Mapping[str, Any]
 
 
@@ -51,8 +54,8 @@ def champion(folder: str) -> int | None:
     pointer = posixpath.join(folder, CHAMPION_FILE)
     if not fileio.exists(pointer):
         return max(versions(folder), default=None)
-    with fileio.open(pointer, "r") as file:
-        text = file.read().strip()
+    with fileio.open(pointer, "rb") as file:
+        text = file.read(_MAX_POINTER_BYTES).decode(errors="backslashreplace").strip()
     if not text.isdecimal():
         raise ValueError(f"{pointer} holds the number of a version; received {text!r}. Write one, or remove it.")
     return int(text)
@@ -69,18 +72,26 @@ def history_lines(folder: str) -> list[tuple[Entry, str]]:
         return []
     with fileio.open(path, "rb") as file:
         # Not splitlines: a name may hold other characters that it takes for ends of lines.
-        lines = file.read().decode().rstrip("\n").split("\n")
-    return [(_parsed(line, number, path), line) for number, line in enumerate(lines, 1)]
+        lines = file.read().rstrip(b"\n").split(b"\n")
+    return [_parsed(line, number, path) for number, line in enumerate(lines, 1)]
 
 
-def _parsed(line: str, number: int, path: str) -> Entry:
+def _parsed(line: bytes, number: int, path: str) -> tuple[Entry, str]:
     try:
-        entry = json.loads(line)
-    except json.JSONDecodeError:
+        text = line.decode()
+        entry = json.loads(text)
+    except (ValueError, RecursionError):
         entry = None
-    if not isinstance(entry, dict) or not {"event", "champion", "former"} <= entry.keys():
+    if not isinstance(entry, dict) or not _tells_a_decision(entry):
+        shown = line[:80].decode(errors="backslashreplace")
         raise ValueError(
-            f"A line of {path} is a JSON object with event, champion and former; line {number} is {line[:80]!r}. "
+            f"A line of {path} is a JSON object with event, champion and former; line {number} is {shown!r}. "
             "Mend it, or move the file away: then rollback knows nothing of what was before."
         )
-    return entry
+    return entry, text
+
+
+def _tells_a_decision(entry: Entry) -> bool:
+    """Whether it has an event in words, and for champion and former the number of a version, or null."""
+    versions_or_null = (entry.get(name, "") for name in ("champion", "former"))
+    return isinstance(entry.get("event"), str) and all(n is None or type(n) is int for n in versions_or_null)

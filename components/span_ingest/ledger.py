@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from components.image_example_gen import outcomes
 from components.span_ingest.listing import State
-from components.span_ingest.store import Span, SpanStore
+from components.span_ingest.store import FILES, Span, SpanStore
 
 LEDGER = "ledger.parquet"
 _MADE_FROM = b"spans"
@@ -132,10 +132,17 @@ def extended(store: SpanStore, ledger: Ledger, span: Span) -> Ledger:
 
 
 def table_of(store: SpanStore, span: Span) -> pa.Table:
-    """The rows of one span."""
-    rows = list(store.rows(span))
+    """The rows of one span.
+
+    Raises:
+      DamagedError: files.jsonl is not what was written.
+    """
+    rows = store.rows(span)
     columns = {name: [row.get(name) for row in rows] for name in SCHEMA.names if name != "span"}
-    return pa.table({**columns, "span": [span.number] * len(rows)}, schema=SCHEMA)
+    try:
+        return pa.table({**columns, "span": [span.number] * len(rows)}, schema=SCHEMA)
+    except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
+        raise store.damaged(f"{span.folder}/{FILES}", str(error)) from error
 
 
 def save(store: SpanStore, table: pa.Table) -> None:

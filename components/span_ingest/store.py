@@ -14,10 +14,11 @@ import datetime
 import json
 import posixpath
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import google_crc32c
+from pydantic import TypeAdapter, ValidationError
 
 from components.image_example_gen.outcomes import Shard
 from components.span_ingest.folder import Folder, open_folder
@@ -78,6 +79,9 @@ class Span:
     def shard_of(self, sha256: str) -> int:
         """Position of the shard that holds a kept image, as `image_example_gen.ingest` deals them out."""
         return int(sha256[:8], 16) % len(self.shards)
+
+
+_SPAN = TypeAdapter(Span)
 
 
 class SpanStore:
@@ -145,7 +149,7 @@ class SpanStore:
         self.folder.remove_incoming()
         return left
 
-    def rows(self, span: Span) -> Iterator[dict[str, Any]]:
+    def rows(self, span: Span) -> list[dict[str, Any]]:
         """What became of each file of a span's delivery, see `delivery.rows_of`.
 
         Raises:
@@ -155,7 +159,16 @@ class SpanStore:
         content = self.folder.read(name)
         if content is None or google_crc32c.value(content) != span.rows_crc32c:
             raise self.damaged(name, "it is missing" if content is None else "its checksum is another")
-        return (json.loads(line) for line in content.splitlines())
+        lines = content.splitlines()
+        if len(lines) != span.rows:
+            raise self.damaged(name, f"it has {len(lines)} lines where {span.rows} were written")
+        try:
+            rows = [json.loads(line) for line in lines]
+        except (ValueError, RecursionError) as error:
+            raise self.damaged(name, str(error)) from error
+        if not all(isinstance(row, dict) and row.keys() >= {"path", "outcome"} for row in rows):
+            raise self.damaged(name, "a line is no JSON object with path and outcome")
+        return rows
 
     def trained(self) -> int:
         """The last span that a completed run's window ended with; 0: there was none."""
@@ -177,18 +190,20 @@ class SpanStore:
         )
 
     def _parse(self, name: str) -> Span:
-        content = self.folder.read(name)
         try:
-            values = json.loads(content or b"")
-            span = Span(
-                **{
-                    **values,
-                    "counts": Counts(**values["counts"]),
-                    "shards": tuple(Shard(*shard) for shard in values["shards"]),
-                }
-            )
-        except (ValueError, TypeError, KeyError, RuntimeError) as error:
+            span = _SPAN.validate_json(self.folder.read(name) or b"", strict=True)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            raise self.damaged(name, f"{where}: {first['msg']}" if where else first["msg"]) from error
+        except RuntimeError as error:
             raise self.damaged(name, str(error)) from error
+        if f"{_SPANS}/{span.number:0{_DIGITS}d}/{MARKER}" != name:
+            raise self.damaged(name, f"it tells of span {span.number}")
+        if span.counts.kept != sum(shard.records for shard in span.shards):
+            raise self.damaged(name, f"{span.counts.kept} images were kept, and its shards hold another number")
+        if any("/" in part or part in ("", ".", "..") for part in (span.attempt, *(s.name for s in span.shards))):
+            raise self.damaged(name, "a name in it leads out of the span's folder")
         return span
 
 

@@ -75,7 +75,8 @@ def read_by_hand(pushed: Path) -> tuple[list[ByHand], list[str]]:
                 champion=entry["champion"],
                 reason=str(entry["reason"]),
             )
-        except (ValueError, TypeError, KeyError):
+            str(change).encode()
+        except (ValueError, TypeError, KeyError, RecursionError):
             damaged.append(f"line {number} of {path}")
             continue
         # A run's decision names its candidate; this is in the run's own record.

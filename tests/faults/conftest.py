@@ -2,8 +2,12 @@
 
 from collections.abc import Iterator
 
+import hypothesis
 import lives
 import pytest
+
+# By its name: what it means for each test, `fuzzing.fuzz` says.
+hypothesis.settings.register_profile("chaos")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -6,6 +6,7 @@ import zipfile
 
 import hypothesis
 import pytest
+from fuzzing import damaged, fuzz
 from hypothesis import strategies as st
 
 from components.image_example_gen import archives, examples, labels, names
@@ -17,13 +18,6 @@ _READERS = {
     "tfrecord": lambda data: archives.read_tfrecords(lambda: io.BytesIO(data), "a.tfrecord", max_bytes=_LIMIT),
     "tfrecord.gz": lambda data: archives.read_tfrecords(lambda: io.BytesIO(data), "a.tfrecord.gz", max_bytes=_LIMIT),
 }
-_QUICK = hypothesis.settings(
-    max_examples=150,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture],
-)
 # What a path on Linux may hold: anything but NUL; with what people and attackers like best.
 _NAMES = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\0"), min_size=1, max_size=80)
 _HOSTILE = (
@@ -80,26 +74,21 @@ def _check(items):
 
 
 @pytest.mark.parametrize("kind", _READERS)
-@_QUICK
+@fuzz()
 @hypothesis.given(data=st.binary(max_size=2000))
 def test_any_bytes_for_an_archive_are_candidates_and_rejects(kind, data):
     _check(_READERS[kind](data))
 
 
 @pytest.mark.parametrize("kind", _WRITERS)
-@_QUICK
-@hypothesis.given(
-    flips=st.lists(st.tuples(st.integers(0, 10**6), st.integers(1, 255)), max_size=4), cut=st.floats(0, 1)
-)
-def test_damaged_archive_is_candidates_and_rejects(kind, flips, cut):
-    data = bytearray(_WRITERS[kind](_MEMBERS))
-    for place, change in flips:
-        data[place % len(data)] ^= change
-    _check(_READERS[kind](bytes(data[: round(len(data) * (1 - cut / 4))])))
+@fuzz()
+@hypothesis.given(data=st.data())
+def test_damaged_archive_is_candidates_and_rejects(kind, data):
+    _check(_READERS[kind](data.draw(damaged(_WRITERS[kind](_MEMBERS)))))
 
 
 @pytest.mark.parametrize("kind", _WRITERS)
-@_QUICK
+@fuzz()
 @hypothesis.given(name=_NAMES)
 @hypothesis.example(name=_HOSTILE[0])
 @hypothesis.example(name=_HOSTILE[2])
@@ -120,7 +109,9 @@ def test_hostile_name_is_kept_as_it_is_or_refused_for_its_path(name):
 
 
 @pytest.mark.parametrize("suffix", ["csv", "tsv", "jsonl"])
-@_QUICK
+@fuzz()
+@hypothesis.example(content=b"[" * 100_000, with_header=True)
+@hypothesis.example(content=b'{"path": "b", "label": ' + b"1" * 5000 + b"}", with_header=True)
 @hypothesis.given(content=st.one_of(st.binary(max_size=300), _NAMES.map(str.encode)), with_header=st.booleans())
 def test_any_text_for_a_manifest_is_read_or_refused_in_words(tmp_path, suffix, content, with_header):
     path = tmp_path / f"labels.{suffix}"
