@@ -63,7 +63,7 @@ class FakeVertex(BatchJobs, Models):
         children: pairs of context names, parent first.
         calls: name and request of each call, in order, the refused ones too.
         hosts: that clients meant to reach.
-        begun: told of each job that begins.
+        begun, cancelled: told of each job that begins, and of each that is cancelled.
     """
 
     def __init__(self) -> None:
@@ -76,6 +76,7 @@ class FakeVertex(BatchJobs, Models):
         self.calls: list[tuple[str, Any]] = []
         self.hosts: list[str] = []
         self.begun: Callable[[Job], None] = lambda job: None
+        self.cancelled: Callable[[Job], None] = lambda job: None
         self._refusals: dict[str, list[tuple[Refusal, bool]]] = {}
         self._steps: list[Callable[[Job], None]] = []
         self._made = 0
@@ -138,7 +139,9 @@ class FakeVertex(BatchJobs, Models):
         return types.ListPipelineJobsResponse(pipeline_jobs=page, next_page_token=rest)
 
     def _CancelPipelineJob(self, request: types.CancelPipelineJobRequest) -> empty_pb2.Empty:
-        resource_of(self.jobs, request.name).state = types.PipelineState.PIPELINE_STATE_CANCELLED
+        job = resource_of(self.jobs, request.name)
+        job.state = types.PipelineState.PIPELINE_STATE_CANCELLED
+        self.cancelled(job)
         return empty_pb2.Empty()
 
     def _CreateSchedule(self, request: types.CreateScheduleRequest) -> Schedule:
