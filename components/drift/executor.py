@@ -63,12 +63,12 @@ class Executor(base_executor.BaseExecutor):
             result["new_classes"],
             not_compared=result["not_compared"],
         )
-        told = _write(uri, result, found, new, config)
+        told, pictures = _write(uri, result, found, new, config)
         for finding in found:
             if finding.policy == "warn":
                 _LOGGER.warning("drift: %s", finding.words)
         if message := findings.stops(found):
-            raise findings.DriftedError(message, told)
+            raise findings.DriftedError(message, told, pictures)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,12 +132,14 @@ def _too_few(new: Sample, window: Sample) -> str | None:
 
 def _write(
     uri: str, result: Mapping[str, Any], found: list[findings.Finding], new: Sample, config: DriftConfig
-) -> dict[str, Any]:
-    shown = []
+) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """Writes `drift.json` and the images that it names; returns both."""
+    shown, pictures = [], {}
     for place, image in enumerate(result["unusual"]):
         name = f"unusual-{place:03}.png"
+        pictures[name] = appearance.thumbnail(new.images[image.index], side_px=_SHOWN_SIDE_PX)
         with fileio.open(f"{uri}/{name}", "wb") as file:
-            file.write(appearance.thumbnail(new.images[image.index], side_px=_SHOWN_SIDE_PX))
+            file.write(pictures[name])
         shown.append({"key": new.keys[image.index], "file": name, "times": image.times, "share": image.share})
     kernel = result["embeddings"]
     content = {
@@ -150,7 +152,7 @@ def _write(
     }
     with fileio.open(f"{uri}/{DRIFT_FILE}", "wb") as file:
         file.write(json.dumps(content, ensure_ascii=False, indent=1).encode())
-    return content
+    return content, pictures
 
 
 def _splits(artifacts: list[types.Artifact]) -> list[str]:

@@ -23,11 +23,12 @@ class DriftedError(ValueError):
 
     Attributes:
       told: what `drift.json` says; the file itself goes with the outputs of a node that failed.
+      pictures: the most unusual images by their file names, which go with them.
     """
 
-    def __init__(self, message: str, told: Mapping[str, Any]) -> None:
+    def __init__(self, message: str, told: Mapping[str, Any], pictures: Mapping[str, bytes]) -> None:
         super().__init__(message)
-        self.told = told
+        self.told, self.pictures = told, pictures
 
 
 def find(

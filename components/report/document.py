@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from importlib import resources
 
 import plotly.graph_objects as go
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 from plotly.utils import PlotlyJSONEncoder
@@ -28,7 +28,8 @@ def render(
     else: a class or file name that reached the page as markup could do nothing.
 
     Args:
-      template: Jinja's; it places `stylesheet`, `script_hashes`, `figures`, `plotly` and `script`.
+      template: Jinja's; it places `stylesheet`, and with charts `script_hashes`, `figures`, `plotly` and `script`. It
+        may include others of this package.
       values: what else it shows, escaped.
       charts: figures by name; that of a name is drawn in the element `chart-NAME`.
       filters: for the template.
@@ -40,7 +41,13 @@ def render(
         resources.files(PACKAGE).joinpath(name).read_text("utf-8") for name in ("page.css", "page.js")
     )
     plotly = get_plotlyjs()
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        loader=PackageLoader(PACKAGE, package_path=""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     environment.filters |= filters
     return environment.from_string(template).render(
         values,

@@ -1,11 +1,13 @@
 """Reads what Drift found, and writes it in words and numbers."""
 
 import json
+from collections.abc import Mapping
+from importlib import resources
 from typing import Any
 
 from tfx.dsl.io import fileio
 
-from components.report import content
+from components.report import content, document, pictures
 
 
 def load_drift(uri: str) -> content.Drift:
@@ -15,6 +17,11 @@ def load_drift(uri: str) -> content.Drift:
       uri: directory of the DriftFindings.
     """
     value = json.loads(_bytes(uri, "drift.json"))
+    return drift_of(value, {image["file"]: _bytes(uri, image["file"]) for image in value["unusual"]})
+
+
+def drift_of(value: Mapping[str, Any], images: Mapping[str, bytes]) -> content.Drift:
+    """The findings, from what `drift.json` says and the images beside it, by their file names."""
     kernel = value["embeddings"] or {}
     return content.Drift(
         images=(value["new"]["images"], value["window"]["images"]),
@@ -33,11 +40,17 @@ def load_drift(uri: str) -> content.Drift:
                 key=image["key"],
                 times=image["times"],
                 share=image["share"],
-                picture=_bytes(uri, image["file"]),
+                picture=images[image["file"]],
             )
             for image in value["unusual"]
         ),
     )
+
+
+def render_page(drift: content.Drift) -> str:
+    """A page about drift alone, without scripts: of a run that it has stopped there is no report."""
+    template = resources.files(document.PACKAGE).joinpath("drift_page.html.j2").read_text("utf-8")
+    return document.render(template, {"drift": drift, "unusual": pictures.unusual_images(drift)}, {}, filters={})
 
 
 def drift_metrics(drift: content.Drift) -> dict[str, Any]:

@@ -51,13 +51,23 @@ class Journal:
             told = _read_json(os.path.join(uri, SPANS_FILE))
             self._told |= figures.of_spans(told) if told else {}
 
-    def drifted(self, told: Mapping[str, Any]) -> None:
-        """Notes what Drift found, of a run that it stops.
+    def drifted(self, told: Mapping[str, Any], pictures: Mapping[str, bytes]) -> None:
+        """Notes what Drift found, of a run that it stops, and keeps a page about it: there will be no report.
 
         Args:
             told: what drift.json says, or would.
+            pictures: the most unusual images, PNG by the file names in drift.json.
         """
         self._told |= figures.of_drift_file(told)
+        # Brings TFX, which a run that comes so far has loaded.
+        from components.report.drift import drift_of, render_page
+
+        name = f"{self._record.name}-drift.html"
+        try:
+            self._records.folder.replace(f"{FOLDER}/{name}", render_page(drift_of(told, pictures)).encode())
+            self._told["drift_page"] = name
+        except OSError as error:
+            self._cannot(error)
 
     def reported(self, artifact: Path, nodes: Iterable[Mapping[str, Any]]) -> None:
         """Notes what a run came to, and keeps its report.

@@ -99,6 +99,7 @@ class Record(_Value):
         drift: of the new images.
         artifact: folder of the report's artifact, within the output.
         report: file in `history/`.
+        drift_page: file in `history/`, where drift stopped the run: figures and the most unusual images.
         recovered: whether this was made from an artifact, since the record of the run was lost.
     """
 
@@ -121,6 +122,7 @@ class Record(_Value):
     drift: Drift | None = None
     artifact: str | None = None
     report: str | None = None
+    drift_page: str | None = None
     recovered: bool = False
 
 

@@ -174,7 +174,8 @@ class _Announcer(Observer):
                 self._journal.ingested(made["uri"] for made in result.made.artifacts.values())
         elif self._journal and task.name == _DRIFT_NODE and result.left:
             for told in result.left.glob(f"*/{DRIFT_FILE}"):
-                self._journal.drifted(json.loads(told.read_text(encoding="utf-8")))
+                pictures = {path.name: path.read_bytes() for path in told.parent.glob("*.png")}
+                self._journal.drifted(json.loads(told.read_text(encoding="utf-8")), pictures)
         self._say(task, _WORDS.get(result.state, f"{result.seconds:6.1f} s"))
 
     def _say(self, task: Task, words: str) -> None:

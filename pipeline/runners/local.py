@@ -237,7 +237,7 @@ def _run(
         runner.run(pipeline, run_options=_run_options(*nodes))
     except NodeFailedError as error:
         if journal and isinstance(error.__cause__, DriftedError):
-            journal.drifted(error.__cause__.told)
+            journal.drifted(error.__cause__.told, error.__cause__.pictures)
         raise
     finally:
         for logger in loggers:

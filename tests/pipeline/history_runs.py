@@ -80,6 +80,23 @@ def metrics(*, pushed="/out/pushed/2", reason="Pushed as version 2: better.", ch
     }
 
 
+def drift_json(**told):
+    """What drift.json says of one unusual image; its picture is `unusual-000.png`."""
+    return {
+        "champion": 1,
+        "false_alarm_rate": 0.01,
+        "threshold": 0.005,
+        "new": {"images": 30, "compared": 30},
+        "window": {"images": 60, "compared": 60},
+        "embeddings": {"mmd2": 0.03, "expected": 0.002, "p_value": 0.0005},
+        "statistics": [],
+        "unusual": [{"key": "<odd>.png", "file": "unusual-000.png", "times": 2.5, "share": 0.0}],
+        "not_compared": None,
+        "findings": [],
+        **told,
+    }
+
+
 class Runs:
     """Runs that leave in an output folder what real ones do, and nothing else."""
 

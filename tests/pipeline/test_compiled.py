@@ -8,6 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
+from history_runs import drift_json
+from PIL import Image
 from rich.console import Console
 
 from pipeline import cli
@@ -110,9 +112,10 @@ def test_image_without_an_interpreter_is_wrong_usage(pair):
 
 
 def test_what_drift_left_where_it_stopped_the_rehearsal_comes_to_the_history(tmp_path):
-    told = {"embeddings": {"p_value": 0.0005}, "threshold": 0.005, "findings": []}
+    told = drift_json()
     (tmp_path / "Drift_1" / "drift").mkdir(parents=True)
     (tmp_path / "Drift_1" / "drift" / "drift.json").write_text(json.dumps(told))
+    Image.new("RGB", (20, 10), "red").save(tmp_path / "Drift_1" / "drift" / "unusual-000.png")
     journal = Journal(str(tmp_path / "run"), "rehearse")
     announcer = compiled._Announcer(Console(quiet=True), results.RunRecord(str(tmp_path / "nodes.json")), journal)
     announcer.ended(SimpleNamespace(name="Drift"), Result(State.FAILED, left=tmp_path / "Drift_1"))
@@ -120,3 +123,4 @@ def test_what_drift_left_where_it_stopped_the_rehearsal_comes_to_the_history(tmp
     journal.end("stopped by drift", exit_code=3)
     [record] = Records(str(tmp_path / "run")).read()[0]
     assert (record.drift.p_value, record.drift.threshold) == (0.0005, 0.005)
+    assert "data:image/png" in (tmp_path / "run" / "history" / record.drift_page).read_text("utf-8")

@@ -1,16 +1,21 @@
 """What is kept of each run, and the page about all of them."""
 
+import base64
 import datetime
+import io
 import json
 import os
+import re
 import subprocess
 import sys
 
 import pytest
 from click.testing import CliRunner
-from history_runs import Page, Runs, metrics
+from history_runs import Page, Runs, drift_json, metrics
+from PIL import Image
 
 from components.report import document
+from components.span_ingest.folder import LocalFolder
 from pipeline import cli
 from pipeline.history import figures
 from pipeline.history.charts import all_charts
@@ -19,6 +24,12 @@ from pipeline.history.records import Delivery, Record, Records
 from pipeline.history.recovery import recover
 
 ATTACK = '<img src=x onerror="alert(1)">'
+
+
+def png(colour):
+    written = io.BytesIO()
+    Image.new("RGB", (20, 10), colour).save(written, "PNG")
+    return written.getvalue()
 
 
 @pytest.fixture
@@ -114,7 +125,7 @@ def test_run_that_drift_stopped_is_told_with_its_figures(runs):
     warned = {"kind": "statistics", "words": "darker", "policy": "warn"}
     journal = runs.begin()
     runs.ingests(journal)
-    journal.drifted({"embeddings": {"p_value": 0.0005}, "threshold": 0.005, "findings": [found, warned]})
+    journal.drifted(drift_json(findings=[found, warned]), {"unusual-000.png": png("red")})
     journal.end("stopped by drift", exit_code=3, words=f"The new images have drifted: {found['words']}.")
     drift = runs.last.drift
     assert (drift.p_value, drift.threshold, [one.policy for one in drift.findings]) == (
@@ -134,10 +145,40 @@ def test_run_that_drift_stopped_is_told_with_its_figures(runs):
     assert (drawn["name"], drawn["y"]) == ("drift found", [0.0005])
 
 
+def test_pictures_of_what_drift_stopped_are_on_a_page_that_the_history_links(runs):
+    journal = runs.begin()
+    found = {"kind": "embeddings", "words": f"other images {ATTACK}", "policy": "stop"}
+    journal.drifted(drift_json(findings=[found]), {"unusual-000.png": png("red")})
+    journal.end("stopped by drift", exit_code=3, words="other images")
+    [link] = runs.page.links[-1:]
+    assert link == f"history/{runs.last.name}-drift.html"
+    text = (runs.output / link).read_text("utf-8")
+    [picture] = re.findall(r'<img src="data:image/png;base64,([^"]*)"', text)
+    with Image.open(io.BytesIO(base64.b64decode(picture))) as image:
+        assert (image.size, image.getpixel((0, 0))) == ((20, 10), (255, 0, 0))
+    assert "default-src 'none'" in text and "<script" not in text
+    assert ATTACK not in text and "&lt;odd&gt;.png" in text and "p = 0.0005" in text
+
+
+def test_page_about_drift_that_cannot_be_written_is_said_and_the_record_is_there(runs, monkeypatch):
+    journal, replace = runs.begin(), LocalFolder.replace
+
+    def full(folder, name, content):
+        if name.endswith("-drift.html"):
+            raise OSError(28, "No space left on device")
+        replace(folder, name, content)
+
+    monkeypatch.setattr(LocalFolder, "replace", full)
+    journal.drifted(drift_json(unusual=[]), {})
+    journal.end("stopped by drift", exit_code=3, words="other images")
+    assert (runs.last.outcome, runs.last.drift_page, runs.last.drift.p_value) == ("stopped by drift", None, 0.0005)
+    assert "No space left" in journal.problem
+
+
 def test_drift_that_could_not_be_compared_has_findings_and_no_figure(runs):
     found = {"kind": "new classes", "words": "'eel' (3)", "policy": "stop"}
     journal = runs.begin()
-    journal.drifted({"embeddings": None, "threshold": 0.005, "findings": [found]})
+    journal.drifted(drift_json(embeddings=None, unusual=[], findings=[found]), {})
     journal.end("stopped by drift", exit_code=3, words="'eel' (3)")
     assert (runs.last.drift.p_value, runs.last.drift.findings[0].words) == (None, "'eel' (3)")
     assert runs.page.charts == {}

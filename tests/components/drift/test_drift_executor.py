@@ -199,6 +199,9 @@ def test_each_kind_may_stop_the_run_and_leaves_its_findings(run, images, tmp_pat
     assert set(words) == {"embeddings", "statistics", "new_classes"}
     assert words[kind] in str(stopped.value)
     assert json.loads(json.dumps(stopped.value.told)) == found(tmp_path)
+    # They are on disk as well, but with the outputs of a node that failed.
+    left = {path.name: path.read_bytes() for path in (tmp_path / "drift").glob("*.png")}
+    assert len(left) == 3 and stopped.value.pictures == left
     assert not any(words[other] in str(stopped.value) for other in others)
 
 
