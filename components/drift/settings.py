@@ -16,8 +16,8 @@ class DriftConfig(Settings):
 
     false_alarm_rate: Annotated[float, Field(gt=0, le=0.5)] = Field(
         0.01,
-        description="chance, at most, that images drawn as the window's were raise an alarm; half for the embeddings "
-        "and half for all image statistics together",
+        description="chance, at most, that images drawn as the window's raise an alarm, if the champion was trained "
+        "on neither; half for the embeddings and half for all image statistics together",
     )
     sample: Annotated[int, Field(ge=10)] = Field(
         500, description="images of each side that are compared, at most; chosen by a hash of their contents"
