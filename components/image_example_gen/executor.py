@@ -14,7 +14,7 @@ from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils
 from tfx.utils import io_utils
 
-from components.image_example_gen import ingest, labels, sources, summary
+from components.image_example_gen import ingest, labels, scratch, sources, summary
 
 
 class Executor(base_beam_executor.BaseBeamExecutor):
@@ -52,8 +52,9 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             max_pixels=parameters.max_pixels,
             holdout_fraction=parameters.holdout_fraction,
         )
-        for folder in (*settings.split_uris, settings.work_uri):
+        for folder in settings.split_uris:
             fileio.makedirs(folder)
+        scratch.make_folder(settings.work_uri)
         try:
             with self._make_beam_pipeline() as pipeline:
                 ingest.build(pipeline, work, excluded_files(input_dict.get("exclude")), settings)

@@ -1,5 +1,6 @@
 """What readers leave for writers: files in the work folder. Beam moves only their names."""
 
+import os
 import pickle
 import posixpath
 import uuid
@@ -8,6 +9,13 @@ from typing import Any, BinaryIO
 
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
+
+
+def make_folder(uri: str) -> None:
+    """Makes the work folder; on a disk its owner alone may enter: pickles in it are run, and it holds all images."""
+    if "://" not in uri:
+        os.makedirs(uri, exist_ok=True)
+        os.chmod(uri, 0o700)
 
 
 def leave(folder: str, value: Any) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import apache_beam as beam
 
-from components.image_example_gen import ingest, sources, summary
+from components.image_example_gen import ingest, scratch, sources, summary
 from components.span_ingest import delivery as deliveries
 from components.span_ingest import ledger as ledgers
 from components.span_ingest.delivery import Delivery
@@ -195,6 +195,7 @@ def _ingest(
         with_perceptual_hash=settings.with_perceptual_hash,
     )
     try:
+        scratch.make_folder(ingestion.work_uri)
         part = read_work(work, ingestion, ledger.contents())
     finally:
         # It holds all images a second time.

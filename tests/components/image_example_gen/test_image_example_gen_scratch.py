@@ -1,8 +1,10 @@
 """What readers leave for writers: attempts that are killed or repeated, batches of any size, nothing for good."""
 
 import collections
+import os
 import pickle
 import re
+import stat
 
 import ingest_fixtures as fixtures
 import pytest
@@ -119,6 +121,22 @@ def test_names_count_in_what_is_sent_at_a_time(tmp_path, run_settings, monkeypat
     reader.start_bundle()
     sent = list(reader.process(pickle.dumps((0, work[0]))))
     assert len(_uris_left_by(_values(sent, "batches"))) == 2
+
+
+def test_work_folder_is_its_owners_alone(images, tmp_path, monkeypatch):
+    modes, leave = set(), scratch.leave
+
+    def looking(folder, value):
+        modes.add(stat.S_IMODE(os.stat(folder).st_mode))
+        return leave(folder, value)
+
+    monkeypatch.setattr(scratch, "leave", looking)
+    before = os.umask(0)
+    try:
+        fixtures.ingest(tmp_path / "out", fixtures.source(images))
+    finally:
+        os.umask(before)
+    assert modes == {0o700}
 
 
 def test_nothing_is_left_of_a_run(images, tmp_path):

@@ -3,6 +3,7 @@
 import io
 import os
 import shutil
+import stat
 import tarfile
 import tempfile
 from pathlib import Path
@@ -259,6 +260,18 @@ def test_beam_reads_what_the_plain_reader_reads(source, store, tmp_path):
         run(by_beam, source, cycle.reader(lambda: beam.Pipeline(runner=FnApiRunner()), []), with_perceptual_hash=True)
     assert fixtures.contents(by_beam) == fixtures.contents(store)
     assert len(by_beam.spans()) == 2
+
+
+def test_work_folder_of_a_span_is_its_owners_alone(store, source):
+    modes = []
+
+    def read(work, given, known):
+        modes.append(stat.S_IMODE(os.stat(given.work_uri).st_mode))
+        return read_here(work, given, known)
+
+    write_files(source, {"a.png": png(1)})
+    run(store, source, read)
+    assert modes == [0o700]
 
 
 _NAMES = st.sampled_from(["a.png", "b.png", "sub/a.png", "c.tar", "d!e.tar", ".hidden.png", "x\ny.png", "n.cls"])
