@@ -17,6 +17,7 @@ from typing import Any
 
 import fake_vertex_rest
 import grpc
+from cronsim import CronSim
 from fake_batch import BatchJobs
 from fake_registry import Models, Refusal, listed, resource_of
 from google.cloud.aiplatform_v1 import types
@@ -25,8 +26,6 @@ from google.protobuf import empty_pb2, json_format
 Job, Schedule, Detail = types.PipelineJob, types.Schedule, types.PipelineTaskDetail
 # Jobs on a page of a list: a client that reads only the first is found out.
 _PAGE = 2
-_MINUTE = datetime.timedelta(minutes=1)
-_WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 _ACTIVE = ("PIPELINE_STATE_QUEUED", "PIPELINE_STATE_PENDING", "PIPELINE_STATE_RUNNING", "PIPELINE_STATE_CANCELLING")
 _SERVICES = Models.SERVICES | {
     "PipelineService": {
@@ -95,14 +94,22 @@ class FakeVertex(BatchJobs, Models):
         return [request for name, request in self.calls if name == method]
 
     def advance(self, to: datetime.datetime) -> None:
-        """Moves the clock, minute by minute; schedules start what comes due."""
-        while self.now + _MINUTE <= to:
-            self.now += _MINUTE
-            for schedule in list(self.schedules.values()):
-                if schedule.state == Schedule.State.ACTIVE and _is_due(schedule.cron, self.now):
-                    self._start(schedule)
+        """Moves the clock; schedules start what comes due on the way."""
+        self._foresee_all()
+        while due := [schedule for schedule in self._active() if schedule.next_run_time <= to]:
+            first = min(due, key=lambda schedule: schedule.next_run_time)
+            self.now = first.next_run_time
+            self._start(first)
+            self._foresee(first)
+        self.now = to
+        self._foresee_all()
+
+    def _foresee_all(self) -> None:
         for schedule in self.schedules.values():
             self._foresee(schedule)
+
+    def _active(self) -> list[Schedule]:
+        return [schedule for schedule in self.schedules.values() if schedule.state == Schedule.State.ACTIVE]
 
     def answer(self, method: str, request: Any) -> Any:
         with self._lock:
@@ -232,9 +239,9 @@ class FakeVertex(BatchJobs, Models):
         schedule.started_run_count += 1
 
     def _foresee(self, schedule: Schedule) -> None:
-        """The next time at which it comes due, within the next eight days."""
-        ahead = (self.now + minutes * _MINUTE for minutes in range(1, 8 * 24 * 60))
-        schedule.next_run_time = next((time for time in ahead if _is_due(schedule.cron, time)), None)
+        """The next time at which it comes due."""
+        zone, fields = re.fullmatch(r"TZ=(\S+) (.+)", schedule.cron).groups()
+        schedule.next_run_time = next(CronSim(fields, self.now.astimezone(zoneinfo.ZoneInfo(zone))))
 
 
 def node(name: str, state: str, *, start_s: float | None = None, end_s: float | None = None, error: str = ""):
@@ -335,30 +342,6 @@ def _is_taken(conditions: str, job: Job) -> bool:
 
 def _masked(job: Job, fields: list[str]) -> Job:
     return types.PipelineJob(**{field: getattr(job, field) for field in fields}) if fields else job
-
-
-def _is_due(cron: str, now: datetime.datetime) -> bool:
-    zone, *fields = re.fullmatch(r"TZ=(\S+) (\S+) (\S+) (\S+) (\S+) (\S+)", cron).groups()
-    local = now.astimezone(zoneinfo.ZoneInfo(zone))
-    values = (local.minute, local.hour, local.day, local.month, local.isoweekday() % 7)
-    return all(_matches(field, value) for field, value in zip(fields, values, strict=True))
-
-
-def _matches(field: str, value: int) -> bool:
-    return any(_part_matches(part, value) for part in field.lower().split(","))
-
-
-def _part_matches(part: str, value: int) -> bool:
-    span, _, step = part.partition("/")
-    if span == "*":
-        return value % int(step or 1) == 0
-    first, _, last = span.partition("-")
-    low, high = _number(first), _number(last or first)
-    return low <= value <= high and (value - low) % int(step or 1) == 0
-
-
-def _number(word: str) -> int:
-    return _WEEKDAYS.index(word) if word in _WEEKDAYS else int(word)
 
 
 def as_json(request: Any) -> dict[str, Any]:
