@@ -166,7 +166,7 @@ class SpanStore:
             rows = [json.loads(line) for line in lines]
         except (ValueError, RecursionError) as error:
             raise self.damaged(name, str(error)) from error
-        if not all(isinstance(row, dict) and row.keys() >= {"path", "outcome"} for row in rows):
+        if not all(isinstance(row, dict) and _is_text(row, "path") and _is_text(row, "outcome") for row in rows):
             raise self.damaged(name, "a line is no JSON object with path and outcome")
         return rows
 
@@ -210,6 +210,10 @@ class SpanStore:
 def now() -> str:
     """The time, UTC, to the second."""
     return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+
+
+def _is_text(row: Mapping[str, Any], name: str) -> bool:
+    return isinstance(row.get(name), str)
 
 
 def _is_marker(name: str) -> bool:

@@ -123,6 +123,19 @@ def test_any_rows_of_a_span_are_read_or_damaged(store, span, tmp_path, data, is_
         path.write_bytes(whole)
 
 
+def test_row_without_a_path_is_damaged_though_its_sum_is_right(store, span):
+    """Found by the test above: a file that is null sorts before no other."""
+    path = Path(store.uri(f"{span.folder}/files.jsonl"))
+    whole = path.read_bytes()
+    content = whole.replace(b'"a.png"', b"null", 1)
+    path.write_bytes(content)
+    try:
+        with pytest.raises(DamagedError, match="no JSON object with path and outcome"):
+            ledgers.table_of(store, dataclasses.replace(span, rows_crc32c=google_crc32c.value(content)))
+    finally:
+        path.write_bytes(whole)
+
+
 @fuzz(short=60)
 @hypothesis.given(data=st.data())
 def test_any_history_of_versions_is_read_or_refused_with_its_line(tmp_path, data):
