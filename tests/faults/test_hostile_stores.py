@@ -60,7 +60,7 @@ def _use(store: SpanStore, spans: list[Span], target: Path) -> None:
     ledger = ledgers.Ledger(table)
     paths = ledger.missing_from([])
     assert len(ledger.states(paths)) == len(paths) and all(isinstance(path, str) for path in paths)
-    shares = window.shares(ledger, window.choose(spans, last=None), tested_on=set(), seed=1)
+    shares = window.shares(ledger, window.choose(spans, trained=0, last=None), tested_on=set(), seed=1)
     assert store.next_number(spans) == len(spans) + 1
     shutil.rmtree(target, ignore_errors=True)
     window.lay_out(store, shares, str(target))
