@@ -25,7 +25,10 @@ def jitter(x: tf.Tensor, keys: tf.Tensor, config: AugmentConfig) -> tf.Tensor:
         op = order[:, position]
 
         def change_of(*ops: int) -> tf.Tensor:
-            return planar.per_image(sum(tf.where(op == each, change[:, each], 0.0) for each in ops))
+            value = tf.zeros_like(turn)
+            for each in ops:
+                value = tf.where(op == each, change[:, each], value)
+            return planar.per_image(value)
 
         gray = planar.luma(x)
         mean = tf.reduce_mean(gray, axis=[2, 3], keepdims=True)

@@ -151,7 +151,11 @@ def resample(
             lines = begin + tf.cast(tap, tf.float32)
             weights, index = weigh(lines), tf.clip_by_value(tf.cast(lines[:, :, 0], tf.int32), 0, last)
             y = y + weights * tf.cast(tf.gather(x, index, batch_dims=1), tf.float32)
-            tap, total = tap + 1, total + weights
+            # In turn: TensorFlow's sum of many tensors begins with one that nothing else reads any more, and without
+            # XLA a race between its threads would tell which, and round the sum.
+            with tf.control_dependencies([y]):
+                total = total + weights
+            tap = tap + 1
         return tap, total, y
 
     # The first taps come before the loop, in which XLA adds to y in its place and so number by number.
