@@ -90,10 +90,8 @@ def push_model(
         if not blessed:
             verdict = Decision(blessed=False, reason="Not pushed: the Evaluator did not bless the model.")
         elif version is not None and version == former:
-            reason = f"Already pushed as version {version}: it is the champion."
             directory.crown(version)  # a push that was killed may not have come to it
-            verdict = Decision(blessed=True, reason=reason, champion_version=str(version))
-            return dataclasses.replace(verdict, pushed=directory.path_of(version), version=str(version))
+            return _as_pushed(version, directory)
         elif version is not None and is_withdrawn(history.entries(), version):
             verdict = _withdrawn(version, former)
         else:
@@ -120,6 +118,25 @@ def _told(verdict: Decision) -> dict[str, Any]:
     """The verdict as the history and the version's record tell it: where it lies is theirs to know."""
     values = dataclasses.asdict(verdict)
     return {name: value for name, value in values.items() if name not in ("blessed", "pushed", "version")}
+
+
+def _as_pushed(version: int, directory: VersionedDirectory) -> Decision:
+    """The champion again: what was decided when it was pushed, as far as its record tells."""
+    at_that_time = Decision(blessed=True, reason="it is the champion.", champion_version=str(version))
+    record = directory.record(version)
+    if "reason" in record:
+        names = {field.name for field in dataclasses.fields(Decision)} & record.keys()
+        met = record.get("comparison")
+        at_that_time = Decision(
+            blessed=True,
+            **{name: record[name] for name in names} | {"comparison": met if met is None else Comparison(**met)},
+        )
+    return dataclasses.replace(
+        at_that_time,
+        reason=f"Already pushed as version {version}: {at_that_time.reason}",
+        pushed=directory.path_of(version),
+        version=str(version),
+    )
 
 
 def _withdrawn(version: int, champion: int | None) -> Decision:

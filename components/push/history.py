@@ -11,8 +11,7 @@ from components.push import pointer
 from components.push.pointer import Entry
 from components.push.publishing import write_atomically, write_object
 
-# Events. `found`: the pointer stood at a version that no line told of: set by hand, by another tool, or by a push
-# that was killed before it could write its line.
+# Events. `found`: the pointer stood at a version that no line told of: set by hand, or by another tool.
 PROMOTED, KEPT_BACK, ROLLED_BACK, FOUND = "promoted", "kept back", "rolled back", "found"
 
 
@@ -63,6 +62,11 @@ def last_champion(entries: Iterable[Entry]) -> int | None:
     for entry in entries:
         champion = entry["champion"]
     return champion
+
+
+def was_promoted(entries: Iterable[Entry], version: int) -> bool:
+    """Whether an entry tells of the promotion of a version."""
+    return any(entry["event"] == PROMOTED and entry["champion"] == version for entry in entries)
 
 
 def former_champions(entries: Iterable[Entry], version: int) -> list[int]:

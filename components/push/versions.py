@@ -13,7 +13,7 @@ from tfx.dsl.io import fileio
 
 from components.push import pointer
 from components.push.fingerprint import FINGERPRINT_FILE, recorded_fingerprint
-from components.push.history import FOUND, History, last_champion
+from components.push.history import FOUND, PROMOTED, History, last_champion, was_promoted
 from components.push.pointer import ADDED_FOLDER
 from components.push.publishing import (
     Additions,
@@ -147,8 +147,16 @@ class VersionedDirectory:
     def history(self) -> History:
         """The decisions about this folder, brought up to the pointer. Only for the holder of the lock."""
         history = History(self.path, is_remote=self._is_remote)
-        champion, told = self.champion(), last_champion(history.entries())
-        if champion is not None and champion != told:
+        entries, champion = history.entries(), self.champion()
+        told = last_champion(entries)
+        if champion is None or champion == told:
+            return history
+        record = self.record(champion)
+        if "reason" in record and not was_promoted(entries, champion):
+            # The push was killed before it could write its line; what it had decided lies beside the model.
+            told_late = {**record, "reason": f"Pushed as version {champion}: {record['reason']}"}
+            history.append(PROMOTED, champion=champion, former=told, **told_late)
+        else:
             reason = f"{pointer.CHAMPION_FILE} stands at version {champion}, of which no decision tells."
             history.append(FOUND, champion=champion, former=told, reason=reason)
         return history

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 import shutil
@@ -80,11 +81,12 @@ def test_pushed_model_loads_and_scores_as_before(push, models, labelled):
 
 
 def test_same_model_again_changes_nothing(push, models, tmp_path):
-    push(models[4])
+    first = push(models[4])
     before = listing(tmp_path / "pushed")
     decision = push(models[4])
     assert listing(tmp_path / "pushed") == before
-    assert decision.reason == "Already pushed as version 1: it is the champion."
+    assert decision.reason == "Already pushed as version 1: there was no champion to compare with."
+    assert dataclasses.replace(decision, reason=first.reason) == first
     assert (decision.blessed, decision.version, decision.pushed) == (True, "1", str(tmp_path / "pushed" / "1"))
 
 

@@ -1,5 +1,6 @@
 """Rollback and promotion by hand, in the folder and in its history; and the history when it is damaged or behind."""
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -95,7 +96,7 @@ def test_version_that_was_rolled_back_from_is_not_pushed_again_but_may_be_promot
     assert "it is version 3, from which somebody rolled back" in decision.reason
     assert champion(pushed) == 2
     assert promote(str(pushed), 3) == Change(champion=3, former=2)
-    assert push(models[2]).reason == "Already pushed as version 3: it is the champion."
+    assert push(models[2]).reason.startswith("Already pushed as version 3: top-1 ")
     assert roll_back(str(pushed)) == Change(champion=2, former=3)
 
 
@@ -125,14 +126,28 @@ def test_pointer_that_was_set_by_hand_enters_the_history_and_can_be_rolled_back(
     assert [entry["event"] for entry in history(pushed)] == ["promoted"] * 3 + ["found", "rolled back"]
 
 
-def test_push_killed_before_its_line_is_found_by_the_next(pushed, push, tmp_path):
-    better = save_model(tmp_path / "better", mistakes=0)
+def test_push_killed_before_its_line_is_told_by_the_next_as_it_would_have_told_it(pushed, push, labelled, tmp_path):
+    better, twin = save_model(tmp_path / "better", mistakes=0), tmp_path / "twin"
+    shutil.copytree(pushed, twin)
     with mock.patch.object(History, "append", side_effect=KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
         push(better)
     assert champion(pushed) == 4
+    decisions = push(better), pusher(labelled, twin)(better)
+    told = [{**dataclasses.asdict(decision), "pushed": None} for decision in decisions]
+    assert json.dumps(told[0]) == json.dumps(told[1]).replace('"Pushed as', '"Already pushed as')
+    assert [{**entry, "time": None} for entry in history(pushed)] == [{**e, "time": None} for e in history(twin)]
+    assert (history(pushed)[-1]["event"], history(pushed)[-1]["former"]) == ("promoted", 3)
+    assert roll_back(str(pushed)).champion == 3
+
+
+def test_version_without_a_record_that_the_pointer_names_is_found(pushed, push, tmp_path):
+    better = save_model(tmp_path / "better", mistakes=0)
+    push(better)
+    (pushed / "4" / "assets.extra" / "push" / "record.json").unlink()
+    lines = (pushed / "HISTORY.jsonl").read_text().splitlines(keepends=True)
+    (pushed / "HISTORY.jsonl").write_text("".join(lines[:-1]))
     assert push(better).reason == "Already pushed as version 4: it is the champion."
     assert (history(pushed)[-1]["event"], history(pushed)[-1]["former"]) == ("found", 3)
-    assert roll_back(str(pushed)).champion == 3
 
 
 def test_history_is_replaced_whole_or_not_at_all(pushed):
