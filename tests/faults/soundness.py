@@ -70,12 +70,10 @@ def final_artifacts(output: Path) -> dict[str, str]:
 
 
 def pushed(output: Path) -> dict[str, str]:
-    """Digests of the files of all pushed versions and of the pointer."""
+    """Digests of the files of all pushed versions, of the pointer and of the history."""
     folder = output / "pushed"
     found = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
-    return {
-        name: contents.digest(path, output) for name, path in found.items() if not name.startswith((".", "HISTORY"))
-    }
+    return {name: contents.digest(path, output) for name, path in found.items() if not name.startswith(".")}
 
 
 class Watch:

@@ -7,13 +7,17 @@ import pytest
 from tensorflow.core.protobuf import saved_model_pb2
 
 _LEAKAGE = {"test": 22, "training": {"labeled": 26, "unlabeled": 72}, "leaks": []}
-_DECISION = {"pushed": "/a/run/pushed/1", "reason": "of 2026-11-26 20:55 UTC", "candidate_top1": 0.5}
+_DECISION = {
+    "pushed": "/a/run/pushed/1",
+    "reason": "Pushed as version 1 at 2026-11-26 20:55 UTC",
+    "candidate_top1": 0.5,
+}
 _SPANS = {"decision": {"new_images": 36}, "made": {"span": 2}, "window": [{"made": "2026-11-26T21:00:31+00:00"}]}
 
 
 def _digest(tmp_path, name, told, output):
     path = tmp_path / name
-    path.write_text(json.dumps(told) if name.endswith(".json") else told)
+    path.write_text(json.dumps(told) if name.endswith((".json", ".jsonl")) else told)
     return contents.digest(path, output)
 
 
@@ -25,10 +29,11 @@ def _digest(tmp_path, name, told, output):
         (
             "decision.json",
             _DECISION,
-            {"pushed": "/b/run/pushed/1", "reason": "of 2027-01-02 00:01 UTC"},
+            {"pushed": "/b/run/pushed/1", "reason": "Already pushed as version 1 at 2027-01-02 00:01 UTC"},
             {"candidate_top1": 0.4},
         ),
         ("decision.json", _DECISION, {"pushed": "/b/run/pushed/1"}, {"pushed": "/b/run/pushed/2"}),
+        ("HISTORY.jsonl", {"candidate": "e2f6", "event": "found"}, {"candidate": "e156"}, {"event": "promoted"}),
         ("record.json", {"candidate": "e2f6", "test_set": "4bb0"}, {"candidate": "e156"}, {"test_set": "4bb1"}),
         ("spans.json", _SPANS, {"made": None}, {"decision": {"new_images": 0}}),
         ("metrics.json", {"rows": [1], "spans": _SPANS}, {"spans": {**_SPANS, "made": None}}, {"spans": {}}),
