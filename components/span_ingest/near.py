@@ -18,7 +18,7 @@ def find(new: np.ndarray, old: np.ndarray, *, max_bits: int) -> np.ndarray:
 
     Of two hashes that differ by at most d bits, at least one of d + 1 bands is the same: so only those that share a
     band are compared, each band after a sort. That grows a little faster than the number of hashes as long as the
-    bands tell images apart, and 64 / (max_bits + 1) bits tell apart millions for up to 2 bits.
+    bands of 64 / (max_bits + 1) bits tell images apart, and with its square beyond (measured in docs/scale.md).
 
     Args:
       new: uint64 [n].
