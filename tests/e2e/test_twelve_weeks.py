@@ -131,13 +131,20 @@ def test_watch_retrains_when_a_delivery_comes_and_ends_when_it_is_asked_to(tmp_p
 
 
 def assert_history(weeks, outcomes):
-    """The page at the end: every week in its row, and behind each that trained its own report."""
+    """The page at the end: every week in its row, behind what trained its report, behind a stop its images."""
     page = (weeks.output / "history.html").read_text()
     rows = re.findall(r"<tbody>.*?</tbody>", page, re.DOTALL)
     shown = [re.search(r'verdict[^"]*">([^<]+)<', row)[1] for row in rows]
     assert shown == outcomes[::-1]
-    links = [re.search(r'href="([^"]+)"', row) for row in rows[::-1]]
-    trained = ("promoted", "kept back")
-    assert [link is not None for link in links] == [outcome in trained for outcome in outcomes]
-    reports = [(weeks.output / link[1]).read_text() for link in links if link]
-    assert len(set(reports)) == len(reports) and all("<title>SimCLR report</title>" in report for report in reports)
+    links = [re.findall(r'href="([^"]+)"', row) for row in rows[::-1]]
+    behind = {"promoted": "report", "kept back": "report", "stopped by drift": "drift"}
+    assert [[_kind(link) for link in of_row] for of_row in links] == [
+        [behind[outcome]] if outcome in behind else [] for outcome in outcomes
+    ]
+    pages = [(_kind(link), (weeks.output / link).read_text()) for of_row in links for link in of_row]
+    assert len({page for _, page in pages}) == len(pages)
+    assert all(("<title>SimCLR report</title>" if kind == "report" else "<img") in page for kind, page in pages)
+
+
+def _kind(link):
+    return "drift" if link.endswith("-drift.html") else "report"
