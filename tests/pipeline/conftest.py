@@ -1,5 +1,6 @@
 """What the tests of the cloud's clients share: a Vertex AI on loopback, and time that does not pass."""
 
+import functools
 import time
 
 import pytest
@@ -21,3 +22,11 @@ def waits(monkeypatch):
     monkeypatch.setattr("time.sleep", taken.append)
     monkeypatch.setattr("time.monotonic", lambda: clock() + sum(taken))
     return taken
+
+
+@pytest.fixture
+def register(tmp_path):
+    """Registers a model of this content, as a node would whose run has these artifacts; see `pushed_runs`."""
+    import pushed_runs
+
+    return functools.partial(pushed_runs.register_run, tmp_path)

@@ -10,6 +10,8 @@ from components.vertex_push.pusher import Registration, register
 from components.vertex_push.settings import Target
 
 COMMIT = "0123abcd"
+PLACE = "projects/my-project/locations/us-central1"
+MODEL = f"{PLACE}/models/simclr"
 METRICS = {
     "rows": [
         {"arm": "finetune", "label_fraction": 0.1, "n_labels": 200, "top1": 0.391, "top5": 0.88, "n_test": 500},
@@ -50,3 +52,8 @@ def register_run(
     return register(
         target(*overrides), pushed_model=str(folder / "push"), report=str(folder / "report"), run=job, commit=commit
     )
+
+
+def aliases(fake) -> dict[str, set[str]]:
+    """Of each version that the registry has of the model."""
+    return {version.version_id: set(version.version_aliases) for version in fake.versions[MODEL]}

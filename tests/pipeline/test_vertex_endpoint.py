@@ -5,7 +5,6 @@ import functools
 import golden_requests
 import grpc
 import pytest
-from pushed_runs import register_run
 
 from components.google_calls import ServiceError
 from pipeline.runners import vertex_registry
@@ -19,9 +18,9 @@ pytestmark = pytest.mark.usefixtures("waits")
 
 
 @pytest.fixture
-def run(tmp_path):
+def run(register):
     """Registers a model of this content with an endpoint to serve it."""
-    return functools.partial(register_run, tmp_path, overrides=SERVED)
+    return functools.partial(register, overrides=SERVED)
 
 
 def promote(version="candidate"):

@@ -1,56 +1,33 @@
 """The Model Registry: one version a model however often it is tried, aliases, what is told of refusals."""
 
-import functools
 import json
-import logging
 import subprocess
 
-import golden_job
 import golden_requests
-import google.auth
 import grpc
 import pytest
-from click.testing import CliRunner
 from fake_registry import Refusal
-from google.cloud import aiplatform, aiplatform_v1
-from pushed_runs import METRICS, register_run
+from pushed_runs import METRICS, MODEL, aliases
 
 from components import google_calls
 from components.google_calls import ServiceError
 from components.vertex_push import description
 from components.vertex_push.component import VertexPusher
-from components.vertex_push.registry import Change
-from pipeline import cli
-from pipeline.runners import compiled, registrar, vertex_registry
-
-PLACE = "projects/my-project/locations/us-central1"
-MODEL = f"{PLACE}/models/simclr"
-
+from pipeline.runners import compiled, registrar
 
 pytestmark = pytest.mark.usefixtures("waits")
 
 
-@pytest.fixture
-def run(tmp_path):
-    """Registers a model of this content, as a node would whose run has these artifacts."""
-
-    return functools.partial(register_run, tmp_path)
-
-
-def aliases(fake) -> dict[str, set[str]]:
-    return {version.version_id: set(version.version_aliases) for version in fake.versions[MODEL]}
-
-
-def test_first_upload_makes_the_model_and_later_ones_its_versions(fake, run):
-    assert [run(content).version for content in "abc"] == [f"{MODEL}@{number}" for number in (1, 2, 3)]
+def test_first_upload_makes_the_model_and_later_ones_its_versions(fake, register):
+    assert [register(content).version for content in "abc"] == [f"{MODEL}@{number}" for number in (1, 2, 3)]
     first, second, _ = fake.called("UploadModel")
     assert (first.model_id, first.parent_model) == ("simclr", "")
     assert (second.model_id, second.parent_model) == ("", MODEL)
     assert aliases(fake) == {"1": {"default"}, "2": set(), "3": {"candidate"}}
 
 
-def test_version_says_where_it_comes_from_and_how_good_it_is(fake, run, tmp_path):
-    run(commit="0123abcd-dirty", job="Job 7")
+def test_version_says_where_it_comes_from_and_how_good_it_is(fake, register, tmp_path):
+    register(commit="0123abcd-dirty", job="Job 7")
     [version] = fake.versions[MODEL]
     assert version.artifact_uri == str(tmp_path / "a")
     assert version.container_spec.image_uri.startswith("us-docker.pkg.dev/vertex-ai/prediction/tf2-cpu")
@@ -92,27 +69,27 @@ def test_description_tells_how_what_was_pushed_learned_from_labels(arm, said):
     assert description.labels(told, commit="c", run="r")["top1"] == ("0_410" if arm == "distill" else "0_391")
 
 
-def test_model_card_lies_among_the_files_of_the_version_and_stays(fake, run, tmp_path):
-    run(job="simclr-1")
-    run(job="simclr-2")
+def test_model_card_lies_among_the_files_of_the_version_and_stays(fake, register, tmp_path):
+    register(job="simclr-1")
+    register(job="simclr-2")
     for name in ("model_card.md", "model_card.html"):
         assert (tmp_path / "a" / "assets.extra" / name).read_text() == "card of simclr-1"
     [version] = fake.versions[MODEL]
     assert f"model card: {tmp_path}/a/assets.extra/model_card.html" in version.version_description
-    assert run().is_new is False
+    assert register().is_new is False
 
 
-def test_same_model_again_is_found_on_any_page_and_not_uploaded(fake, run):
+def test_same_model_again_is_found_on_any_page_and_not_uploaded(fake, register):
     for content in "abc":
-        run(content)
+        register(content)
     for content, number in zip("abc", "123", strict=True):
-        found = run(content, job="another run")
+        found = register(content, job="another run")
         assert (found.version, found.is_new) == (f"{MODEL}@{number}", False)
     assert len(fake.called("UploadModel")) == 3
 
 
-def test_model_that_was_kept_back_is_not_uploaded_and_says_so(fake, run):
-    result = run(pushed=False)
+def test_model_that_was_kept_back_is_not_uploaded_and_says_so(fake, register):
+    result = register(pushed=False)
     assert (result.version, result.reason) == (None, "Not registered: Worse.")
     assert fake.calls == []
 
@@ -120,12 +97,12 @@ def test_model_that_was_kept_back_is_not_uploaded_and_says_so(fake, run):
 @pytest.mark.parametrize("code", [grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE])
 @pytest.mark.parametrize("looks_until_done", [0, 3])
 @pytest.mark.parametrize("before", ["", "a"])
-def test_answer_lost_after_the_upload_was_begun_makes_no_second(fake, run, code, looks_until_done, before):
+def test_answer_lost_after_the_upload_was_begun_makes_no_second(fake, register, code, looks_until_done, before):
     for content in before:
-        run(content)
+        register(content)
     fake.looks_until_done = looks_until_done
     fake.refuse("UploadModel", code, after=True)
-    assert run("z").version == f"{MODEL}@{len(before) + 1}"
+    assert register("z").version == f"{MODEL}@{len(before) + 1}"
     assert len(fake.called("UploadModel")) == len(before) + 1
 
 
@@ -133,46 +110,46 @@ def test_answer_lost_after_the_upload_was_begun_makes_no_second(fake, run, code,
 @pytest.mark.parametrize(
     "code", [grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED]
 )
-def test_busy_registry_is_asked_again(fake, run, waits, method, code):
+def test_busy_registry_is_asked_again(fake, register, waits, method, code):
     fake.looks_until_done = 1
     fake.refuse(method, code, times=2)
-    assert run().is_new
+    assert register().is_new
     assert len(fake.versions[MODEL]) == 1
     assert len(waits) >= 2
 
 
-def test_registry_that_stays_busy_and_missing_permissions_are_told(fake, run, monkeypatch):
+def test_registry_that_stays_busy_and_missing_permissions_are_told(fake, register, monkeypatch):
     fake.refuse("UploadModel", grpc.StatusCode.PERMISSION_DENIED, "aiplatform.models.upload denied")
     with pytest.raises(ServiceError, match=r"(?s)register: aiplatform.models.upload denied.*roles/aiplatform.user"):
-        run()
+        register()
     assert len(fake.called("UploadModel")) == 1
     monkeypatch.setattr(google_calls, "RETRY", google_calls.RETRY.with_timeout(0.0))
     fake.refuse("UploadModel", grpc.StatusCode.UNAVAILABLE, "try later")
     with pytest.raises(ServiceError, match="does nothing twice"):
-        run()
+        register()
 
 
 @pytest.mark.parametrize("looks_until_done", [0, 3])
-def test_upload_that_is_taken_and_then_fails_is_told_and_the_next_attempt_uploads(fake, run, looks_until_done):
+def test_upload_that_is_taken_and_then_fails_is_told_and_the_next_attempt_uploads(fake, register, looks_until_done):
     fake.looks_until_done = looks_until_done
     fake.failures.append(Refusal(grpc.StatusCode.INVALID_ARGUMENT, "no saved_model.pb in the folder"))
     with pytest.raises(ServiceError, match=r"register: .*no saved_model\.pb in the folder"):
-        run()
+        register()
     assert fake.versions == {}
-    assert run().version == f"{MODEL}@1"
+    assert register().version == f"{MODEL}@1"
     assert len(fake.called("UploadModel")) == 2
 
 
-def test_upload_that_fails_for_a_reason_that_passes_is_begun_once_more(fake, run):
+def test_upload_that_fails_for_a_reason_that_passes_is_begun_once_more(fake, register):
     fake.failures.append(Refusal(grpc.StatusCode.UNAVAILABLE, "try later"))
-    assert run().version == f"{MODEL}@1"
+    assert register().version == f"{MODEL}@1"
     assert len(fake.called("UploadModel")) == 2
     assert len(fake.versions[MODEL]) == 1
 
 
-def test_encryption_and_region_are_the_configured_ones(fake, run):
+def test_encryption_and_region_are_the_configured_ones(fake, register):
     key = "projects/p/locations/europe-west4/keyRings/r/cryptoKeys/k"
-    run(overrides=("vertex.region=europe-west4", f"vertex.kms_key={key}"))
+    register(overrides=("vertex.region=europe-west4", f"vertex.kms_key={key}"))
     [request] = fake.called("UploadModel")
     assert request.model.encryption_spec.kms_key_name == key
     assert set(fake.hosts) == {"europe-west4-aiplatform.googleapis.com:443"}
@@ -239,21 +216,13 @@ def test_commit_tells_of_changed_files_and_without_a_repository_is_what_cloud_bu
     assert registrar.git_commit(tmp_path) == git("rev-parse", "HEAD") + "-dirty"
 
 
-def test_experiment_without_a_model_to_register_gets_the_figures_and_nothing_else(fake, run):
-    result = run(overrides=("vertex.experiment=nightly", "vertex.registry.model=null"))
-    assert (result.version, result.reason) == (None, "Not registered: vertex.registry.model is null.")
-    [name] = [name for name in fake.contexts if name.endswith("-metrics")]
-    assert "nightly" in name
-    assert fake.called("UploadModel") == []
-
-
 @pytest.mark.parametrize("pushed", [True, False])
-def test_component_writes_the_registration_and_its_properties(fake, run, tmp_path, pushed):
+def test_component_writes_the_registration_and_its_properties(fake, register, tmp_path, pushed):
     from tfx.types import standard_artifacts
 
     from components.artifacts import PipelineReport, RegisteredModel
 
-    run(pushed=pushed)
+    register(pushed=pushed)
 
     def artifact(kind, name):
         made = kind()
@@ -274,147 +243,3 @@ def test_component_writes_the_registration_and_its_properties(fake, run, tmp_pat
     assert written["version"] == (f"{MODEL}@1" if pushed else None)
     assert output.get_int_custom_property("registered") == int(pushed)
     assert output.get_string_custom_property("model_version") == (f"{MODEL}@1" if pushed else "")
-
-
-def promote(*overrides, version="candidate"):
-    return vertex_registry.promote(golden_requests.config(*overrides).vertex, version)
-
-
-def roll_back(*overrides):
-    return vertex_registry.roll_back(golden_requests.config(*overrides).vertex)
-
-
-def test_promotion_moves_champion_and_default_and_remembers_the_one_before(fake, run):
-    run("a")
-    assert promote() == Change("1", None, is_new=True)
-    run("b")
-    assert promote() == Change("2", "1", is_new=True)
-    assert aliases(fake) == {"1": {"previous"}, "2": {"candidate", "champion", "default"}}
-    assert promote(version="2") == Change("2", "1", is_new=False)
-    assert len(fake.called("MergeVersionAliases")) == 3
-
-
-def test_rollback_brings_the_champion_before_back_and_once_more_the_other(fake, run):
-    for content in "ab":
-        run(content)
-        promote()
-    assert roll_back() == Change("1", "2", is_new=True)
-    assert aliases(fake) == {"1": {"champion", "default"}, "2": {"candidate", "previous"}}
-    assert roll_back() == Change("2", "1", is_new=True)
-
-
-def test_rollback_that_was_interrupted_has_rolled_back_and_does_not_go_forth_again(fake, run):
-    for content in "ab":
-        run(content)
-        promote()
-
-    def interrupted_after_one(*arguments, kept=fake._MergeVersionAliases):
-        fake.refuse("MergeVersionAliases", grpc.StatusCode.PERMISSION_DENIED, "no more")
-        return kept(*arguments)
-
-    fake._MergeVersionAliases = interrupted_after_one
-    with pytest.raises(ServiceError, match="no more"):
-        roll_back()
-    assert aliases(fake)["1"] == {"champion", "default", "previous"}
-    with pytest.raises(ServiceError, match="nothing was promoted over it"):
-        roll_back()
-
-
-def test_version_that_is_not_there_is_told_with_those_that_are(fake, run):
-    with pytest.raises(ServiceError, match="has no version candidate; it has none"):
-        promote()
-    run("a")
-    with pytest.raises(ServiceError, match=r"has no version 7; it has 1 \(candidate, default\)"):
-        promote(version="7")
-    with pytest.raises(ServiceError, match="nothing was promoted over it"):
-        roll_back()
-
-
-@pytest.mark.parametrize("act", [promote, roll_back])
-def test_busy_registry_is_asked_again_and_refused_permission_told(fake, run, act):
-    for content in "ab":
-        run(content)
-        promote()
-    run("c")
-    fake.refuse("MergeVersionAliases", grpc.StatusCode.UNAVAILABLE, times=2)
-    fake.refuse("ListModelVersions", grpc.StatusCode.RESOURCE_EXHAUSTED, times=2)
-    assert act().is_new
-    fake.refuse("ListModelVersions", grpc.StatusCode.PERMISSION_DENIED, "denied")
-    with pytest.raises(ServiceError, match=r"(promote|roll back): denied\nyou need roles/aiplatform.user"):
-        act()
-
-
-def invoke(*arguments):
-    return CliRunner().invoke(cli.main, [*arguments, "--config", str(golden_job.EXAMPLE)])
-
-
-def test_commands_promote_and_roll_back_and_say_what_they_did(fake, run):
-    for content in "ab":
-        run(content)
-        assert invoke("promote").exit_code == 0
-    assert invoke("promote", "--version", "2").stdout == (
-        "version 2 was the champion already; the one before: version 1\n"
-    )
-    assert invoke("rollback").stdout == "version 1 is the champion; the one before: version 2\n"
-    failed = invoke("promote", "--version", "9")
-    assert failed.exit_code == 1 and "has no version 9" in failed.stderr
-
-
-@pytest.mark.parametrize("missing", ["vertex.project=null", "vertex.registry.model=null"])
-@pytest.mark.parametrize("command", ["promote", "rollback"])
-def test_commands_without_a_model_end_with_code_2_and_the_field(fake, missing, command):
-    done = invoke(command, "--set", missing)
-    assert done.exit_code == 2
-    assert f"{missing.replace('=', ' = ')}: must be given" in done.stderr
-    assert fake.calls == []
-
-
-def test_credentials_are_in_no_log_no_request_and_no_description(fake, run, monkeypatch, caplog):
-    credentials = google.auth.credentials.Credentials
-    secret = type("Secret", (credentials,), {"refresh": lambda self, request: setattr(self, "token", "s3cr3t")})()
-    secret.token = "s3cr3t"
-    monkeypatch.setattr(google.auth, "default", lambda *_, **__: (secret, "my-project"))
-    with caplog.at_level(logging.DEBUG):
-        run()
-        promote()
-    assert "s3cr3t" not in caplog.text
-    assert "s3cr3t" not in str(fake.calls)
-
-
-@pytest.mark.parametrize("pushed", [True, False])
-def test_figures_of_each_run_are_in_its_experiment_once(fake, run, pushed):
-    for _ in range(2):
-        run(pushed=pushed, overrides=("vertex.experiment=nightly",))
-    contexts = f"{PLACE}/metadataStores/default/contexts"
-    name = f"{contexts}/nightly-simclr-1-metrics"
-    assert set(fake.children) == {(f"{contexts}/nightly", name)}
-    made = fake.contexts[name]
-    assert (made.schema_title, made.display_name) == ("system.ExperimentRun", "simclr-1-metrics")
-    assert dict(made.metadata["_metrics"]) == {
-        "finetune_0.1_top1": 0.391, "finetune_0.1_top5": 0.88, "finetune_0.01_top1": 0.2, "finetune_0.01_top5": 0.7,
-        "supervised_1_top1": 0.3, "supervised_1_top5": 0.7,
-    }  # fmt: skip
-    assert dict(made.metadata["_params"]) == {"commit": "0123abcd", "pushed": "false", "images_unlabeled": 1000.0}
-
-
-def test_run_that_a_schedule_or_the_service_began_is_one_of_its_experiment(fake, run):
-    contexts = f"{PLACE}/metadataStores/default/contexts"
-    fake.contexts[f"{contexts}/simclr-1"] = aiplatform_v1.Context(name=f"{contexts}/simclr-1")
-    for _ in range(2):
-        run(job="simclr-1", overrides=("vertex.experiment=nightly",))
-    entered = {child for parent, child in fake.children if parent == f"{contexts}/nightly"}
-    assert entered == {f"{contexts}/simclr-1", f"{contexts}/nightly-simclr-1-metrics"}
-
-
-def test_figures_can_be_read_by_the_sdk(fake, run):
-    run(overrides=("vertex.experiment=nightly",))
-    read = aiplatform.ExperimentRun("simclr-1-metrics", "nightly", project="my-project", location="us-central1")
-    assert read.get_metrics()["finetune_0.1_top1"] == 0.391
-
-
-@pytest.mark.parametrize("after", [False, True])
-@pytest.mark.parametrize("method", ["CreateContext", "AddContextChildren"])
-def test_busy_experiment_is_asked_again(fake, run, method, after):
-    fake.refuse(method, grpc.StatusCode.UNAVAILABLE, after=after, times=2)
-    run(overrides=("vertex.experiment=nightly",))
-    assert len(set(fake.children)) == 1 and len(fake.versions[MODEL]) == 1
