@@ -298,7 +298,7 @@ def _drift(
     config: PipelineConfig, locations: Locations, unlabeled_images: SpanIngest, labeled_images: ImageExampleGen
 ) -> Drift:
     return Drift(
-        new=unlabeled_images.outputs["new_examples"],
+        unlabeled=unlabeled_images.outputs["examples"],
         labeled=labeled_images.outputs["examples"],
         pushed=locations.pushed,
         retrain=config.retrain.model_dump_json(),

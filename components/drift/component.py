@@ -23,7 +23,7 @@ class DriftSpec(ComponentSpec):
         "code_version": ExecutionParameter(type=str),
     }
     INPUTS: ClassVar[Mapping[str, ChannelParameter]] = {
-        "new": ChannelParameter(type=standard_artifacts.Examples),
+        "unlabeled": ChannelParameter(type=standard_artifacts.Examples),
         "labeled": ChannelParameter(type=standard_artifacts.Examples),
     }
     OUTPUTS: ClassVar[Mapping[str, ChannelParameter]] = {"drift": ChannelParameter(type=DriftFindings)}
@@ -38,7 +38,7 @@ class Drift(base_component.BaseComponent):
     def __init__(
         self,
         *,
-        new: types.BaseChannel,
+        unlabeled: types.BaseChannel,
         labeled: types.BaseChannel,
         pushed: str,
         retrain: str,
@@ -49,7 +49,7 @@ class Drift(base_component.BaseComponent):
         """Wires the component.
 
         Args:
-          new: of SpanIngest; its property `span` is the last span that may be new. Images are read from the store.
+          unlabeled: of SpanIngest; its property `span` is the last that may be new. Images are read from the store.
           labeled: raw labelled Examples, whose labels the champion should know, with the test images.
           pushed: folder of the pushed versions, whose champion embeds; read when the node runs.
           retrain: JSON of a `RetrainConfig`, as SpanIngest has it: the store, and which spans make a window.
@@ -59,7 +59,7 @@ class Drift(base_component.BaseComponent):
         """
         super().__init__(
             DriftSpec(
-                new=new,
+                unlabeled=unlabeled,
                 labeled=labeled,
                 pushed=pushed,
                 retrain=retrain,

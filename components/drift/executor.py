@@ -46,7 +46,7 @@ class Executor(base_executor.BaseExecutor):
         uri = artifact_utils.get_single_uri(output_dict["drift"])
         fileio.makedirs(uri)
         retrain = RetrainConfig.model_validate_json(exec_properties["retrain"])
-        newest = artifact_utils.get_single_instance(input_dict["new"]).get_int_custom_property("span")
+        newest = artifact_utils.get_single_instance(input_dict["unlabeled"]).get_int_custom_property("span")
         test_files = excluded_files(input_dict["labeled"])
         new, window = sides.read(retrain, test_files, newest=newest, size=config.sample, seed=seed)
         champion = _Champion.of(exec_properties["pushed"])

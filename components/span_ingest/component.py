@@ -28,7 +28,6 @@ class SpanIngestSpec(types.ComponentSpec):
     }
     OUTPUTS = {
         "examples": ChannelParameter(type=standard_artifacts.Examples),
-        "new_examples": ChannelParameter(type=standard_artifacts.Examples),
         "summary": ChannelParameter(type=IngestSummary),
     }
 
@@ -36,10 +35,10 @@ class SpanIngestSpec(types.ComponentSpec):
 class SpanIngest(base_beam_component.BaseBeamComponent):
     """Ingests of a source that grows only what is new, and lays out the window of spans that is pretrained on.
 
-    Outputs `examples`, the window, and `new_examples`, those of the spans since the last completed run: both of the
-    split `train`, raw Examples as ImageExampleGen's, with the custom properties `span`, the last span there is, and
-    `images`, how many they hold; and `summary`, which also has spans.json. The summary's custom property `proceed` is
-    1 if there is enough to train on; at 0 the examples are empty, and nothing that needs them must run.
+    Outputs `examples`, the window: of the split `train`, raw Examples as ImageExampleGen's, with the custom
+    properties `span`, the last span there is, and `images`, how many they hold; and `summary`, which also has
+    spans.json. The summary's custom property `proceed` is 1 if there is enough to train on; at 0 the examples are
+    empty, and nothing that needs them must run.
     """
 
     SPEC_CLASS = SpanIngestSpec
@@ -86,7 +85,6 @@ class SpanIngest(base_beam_component.BaseBeamComponent):
                 fingerprint=fingerprint,
                 code_version=code_version,
                 examples=types.Channel(type=standard_artifacts.Examples),
-                new_examples=types.Channel(type=standard_artifacts.Examples),
                 summary=types.Channel(type=IngestSummary),
             )
         )

@@ -59,24 +59,22 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         )
         tested_on = window.hashes_in(test_files)
         shares = window.shares(found.ledger, parts, tested_on=tested_on, seed=int(exec_properties["seed"]))
+        in_window = sum(share.images for share in shares)
         verdict = cycle.judge(
             found.spans,
             trained=trained,
-            in_window=sum(share.images for share in shares),
+            in_window=in_window,
             min_new_images=settings.min_new_images,
             min_window_images=int(exec_properties["min_window_images"]),
         )
-        new = [window.Part(span, 1.0) for span in found.spans if span.number > trained]
-        new_shares = window.shares(found.ledger, new, tested_on=tested_on, seed=0)
-        for output, laid_out in (("examples", shares), ("new_examples", new_shares)):
-            examples = artifact_utils.get_single_instance(output_dict[output])
-            examples.split_names = artifact_utils.encode_split_names([_SPLIT])
-            examples_utils.set_payload_format(examples, example_gen_pb2.FORMAT_TF_EXAMPLE)
-            folder = artifact_utils.get_split_uri([examples], _SPLIT)
-            fileio.makedirs(folder)
-            window.lay_out(store, laid_out if verdict.proceed else (), folder)
-            examples.set_int_custom_property("span", found.spans[-1].number if found.spans else 0)
-            examples.set_int_custom_property("images", sum(share.images for share in laid_out))
+        examples = artifact_utils.get_single_instance(output_dict["examples"])
+        examples.split_names = artifact_utils.encode_split_names([_SPLIT])
+        examples_utils.set_payload_format(examples, example_gen_pb2.FORMAT_TF_EXAMPLE)
+        folder = artifact_utils.get_split_uri([examples], _SPLIT)
+        fileio.makedirs(folder)
+        window.lay_out(store, shares if verdict.proceed else (), folder)
+        examples.set_int_custom_property("span", found.spans[-1].number if found.spans else 0)
+        examples.set_int_custom_property("images", in_window)
         told = account.spans_json(
             found,
             verdict,

@@ -9,8 +9,9 @@ from tfx.dsl.component.experimental.decorators import component
 from tfx.dsl.components.base.base_node import BaseNode
 from tfx.types.standard_artifacts import Examples
 
-from components.artifacts import PipelineReport
-from components.image_example_gen.examples import Example, read_records
+from components.artifacts import IngestSummary, PipelineReport
+from components.image_example_gen.examples import read_records
+from components.span_ingest.settings import SPANS_FILE
 from pipeline import ingestion
 from pipeline.config import PipelineConfig
 from trainer.loop import PreemptedError
@@ -21,27 +22,27 @@ COUNTED = "counted.json"
 @component
 def Count(
     examples: InputArtifact[Examples],
-    new_examples: InputArtifact[Examples],
+    summary: InputArtifact[IngestSummary],
     report: OutputArtifact[PipelineReport],
     broken_by: Parameter[str] = "",
 ) -> None:
-    """Counts the images of window and new spans, as training would see them; fails while a file is there."""
+    """Counts the window's images, as training would see them, beside the new ones; fails while a file is there."""
     if os.path.exists(broken_by):
         if "SIGTERM" in Path(broken_by).read_text():
             raise PreemptedError(3, total_steps=10, directory="checkpoints")
         raise RuntimeError("the training died")
     Path(report.uri).mkdir(parents=True, exist_ok=True)
-    counted = {"window": _keys(examples), "new": _keys(new_examples)}
+    told = json.loads(Path(summary.uri, SPANS_FILE).read_text())
+    counted = {"window": _count(examples), "new": told["decision"]["new_images"]}
     Path(report.uri, COUNTED).write_text(json.dumps(counted))
 
 
-def _keys(examples: Examples) -> list[str]:
-    keys = []
+def _count(examples: Examples) -> int:
+    count = 0
     for path in Path(examples.uri, "Split-train").iterdir():
         with path.open("rb") as file:
-            for record in read_records(file, max_record_bytes=2**30):
-                keys.append(Example.FromString(record).features.feature["key"].bytes_list.value[0].decode())
-    return sorted(keys)
+            count += sum(1 for _ in read_records(file, max_record_bytes=2**30))
+    return count
 
 
 def nodes(
@@ -51,8 +52,6 @@ def nodes(
     fingerprint = (fingerprints or {}).get("spans", "")
     spans = ingestion.new_images(config, fingerprint, images)
     with ingestion.there_is_enough(spans):
-        count = Count(
-            examples=spans.outputs["examples"], new_examples=spans.outputs["new_examples"], broken_by=broken_by
-        )
+        count = Count(examples=spans.outputs["examples"], summary=spans.outputs["summary"], broken_by=broken_by)
         trained = ingestion.span_trained(config, fingerprint, spans, count, [])
     return [images, spans, count, trained]

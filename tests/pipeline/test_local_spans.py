@@ -77,8 +77,7 @@ class Weeks:
         """How many images of the window, and of what is new, Count has met, by execution."""
         found = self.output.glob(f"artifacts/Count/report/*/{span_graph.COUNTED}")
         met = [json.loads(path.read_text()) for path in sorted(found, key=lambda path: int(path.parent.name))]
-        assert all(set(keys["new"]) <= set(keys["window"]) for keys in met)
-        return [(len(keys["window"]), len(keys["new"])) for keys in met]
+        return [(counts["window"], counts["new"]) for counts in met]
 
     def spans_json(self) -> dict:
         [*_, last] = sorted(self.output.glob("artifacts/SpanIngest/summary/*"), key=lambda path: int(path.name))

@@ -87,7 +87,7 @@ def test_new_images_go_on_to_what_waits_for_them_and_nothing_new_ends_well_witho
     first = weeks.rehearse()
     assert {result.state.name for result in first.values()} == {"SUCCEEDED"}
     counted = json.loads(Path(first["Count"].made.artifacts["report"]["uri"], span_graph.COUNTED).read_text())
-    assert len(counted["window"]) == len(counted["new"]) == 3
+    assert counted["window"] == counted["new"] == 3
     assert weeks.store.trained() == 1
 
     weeks.deliver({"copy.png": cats[20]})

@@ -89,7 +89,7 @@ def test_new_images_are_compared_with_the_window_before_anything_is_pretrained()
     nodes = build(_STORE)
     drift = nodes["Drift"]
     assert {name: (channel.producer_component_id, channel.output_key) for name, channel in drift.inputs.items()} == {
-        "new": ("SpanIngest", "new_examples"),
+        "unlabeled": ("SpanIngest", "examples"),
         "labeled": ("ImageExampleGen-labeled", "examples"),
     }
     assert drift.exec_properties["retrain"] == nodes["SpanIngest"].exec_properties["settings"]

@@ -95,8 +95,8 @@ def delivered(store, source, images):
     return span_fixtures.run(store, source, max_pixels=10**6)
 
 
-def new_examples(last):
-    """What SpanIngest gives of the deliveries: of these Drift reads no file."""
+def window_after(last):
+    """What SpanIngest gives of the deliveries: of this Drift reads no file."""
     artifact = standard_artifacts.Examples()
     artifact.set_int_custom_property("span", last.spans[-1].number)
     return artifact
@@ -114,7 +114,7 @@ def run(pushed, tmp_path):
         drift = DriftFindings()
         drift.uri = str(tmp_path / "drift")
         inputs = {
-            "new": [new_examples(last)],
+            "unlabeled": [window_after(last)],
             "labeled": [labeled_examples(tmp_path / "labeled", labeled, test)],
         }
         parameters = {
