@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import re
 import struct
 import tarfile
 import weakref
@@ -176,7 +177,8 @@ def test_a_tar_whose_headers_are_a_bomb_is_read_no_further(headers, want_classes
     data = first + headers + _END + bytes(2**22)
     items = list(archives.read_tar(lambda: Counting(data), "a", max_bytes=MAX_BYTES, want_classes=want_classes))
     assert _reasons(items) == ["1.png", "broken_archive"]
-    assert "headers of a member" in items[-1].detail and len(items[-1].detail) < 200
+    # Newer Pythons refuse a size below zero themselves (CVE-2025-8194), in other words.
+    assert re.search("headers of a member|between members", items[-1].detail) and len(items[-1].detail) < 200
     assert taken < (1 + want_classes) * 2**17
 
 
