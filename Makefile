@@ -147,6 +147,15 @@ chaos: $(READY)  ## kill whole runs at random moments, starve and break them, fe
 test-next:  ## TFX 1.21 on a Linux too old for it, in a Debian 13 below build/, as root: all tests and a local run [SHORT=1: what tells the stacks apart]
 	@$(SHELL) tests/debian13.sh build/debian13 "$(if $(SHORT),$(SHORT_TESTS),make test && make local-run)"
 
+STACKS := .venv/bin/python -m pytest -m stacks tests/stacks
+
+.PHONY: test-stacks
+test-stacks: $(READY)  ## what TFX 1.21 leaves, in that Debian 13, is read by the stack installed here, and the other way about
+	@rm -rf build/stacks && mkdir -p build/stacks
+	@$(SHELL) tests/debian13.sh build/debian13 'make environment && $(STACKS) -k leaves --shared "$$SHARED"' build/stacks
+	@test -z "$$(ls build/stacks)" || { $(STACKS) -k leaves --shared build/stacks && $(STACKS) -k "not leaves" --shared build/stacks \
+		&& $(SHELL) tests/debian13.sh build/debian13 '$(STACKS) -k "not leaves" --shared "$$SHARED"' build/stacks; }
+
 .PHONY: lint
 lint: $(READY)  ## style, formatting, generated documentation
 	@.venv/bin/ruff check --quiet .

@@ -2,7 +2,8 @@
 # The newer stack, tried for real on a machine whose glibc is too old for it: a Debian 13 in a folder, and in it what a user of
 # Debian 13 types. For `make test-next`.
 #
-#   debian13.sh FOLDER "COMMAND"   makes the root file system FOLDER unless it is there, lays this tree into its /src, runs COMMAND
+#   debian13.sh FOLDER "COMMAND" [SHARED]   makes the root file system FOLDER unless it is there, lays this tree into its /src, runs
+#                                           COMMAND; the folder SHARED, if given, is in there at the same path, which is $SHARED for COMMAND
 #
 # Needs root, debootstrap, a mirror of Debian and the right to make mount namespaces; where one is missing it says so and ends with
 # 0. The mirror is debootstrap's own, or DEBIAN_MIRROR. The settings by which pip and uv find their index here are handed over, never written down.
@@ -13,6 +14,7 @@ suite=trixie
 packages=python3.13,python3.13-venv,python3-dev,g++,make,git,ca-certificates,procps
 root=$(realpath -m "$1")
 command=$2
+shared=${3:+$(realpath "$3")}
 inside=
 
 skip() {
@@ -75,12 +77,14 @@ hand_over_settings() {
         [ ! -f "$HOME/$file" ] || install -D -m 644 "$HOME/$file" "$root/root/$file"
     done
     mapfile -t settings < <(env | grep -E '^(PIP_|UV_(DEFAULT_|EXTRA_)?INDEX|UV_(FIND_LINKS|HTTP_|NATIVE_TLS)|SSL_CERT_FILE=|CI=|(HTTPS?|NO|https?|no)_(PROXY|proxy)=)')
-    settings+=(HOME=/root LANG=C.UTF-8 PATH=/usr/sbin:/usr/bin:/sbin:/bin)
+    settings+=(SHARED="$shared" HOME=/root LANG=C.UTF-8 PATH=/usr/sbin:/usr/bin:/sbin:/bin)
 }
 
 # What runs in a script's background does not hear an interrupt, unless it is told to. The shell stays the first process, since processes whose parents have died become its children and are waited for.
 enter() {
-    apart bash -ec 'mount --rbind /dev "$1/dev"; mount -t proc proc "$1/proc"; exec chroot "$@"' - \
+    [ -z "$shared" ] || mkdir -p "$root$shared"
+    apart bash -ec 'mount --rbind /dev "$1/dev"; mount -t proc proc "$1/proc"
+        [ -z "$0" ] || mount --bind "$0" "$1$0"; exec chroot "$@"' "$shared" \
         "$root" /usr/bin/env --default-signal=INT,QUIT -i "${settings[@]}" bash -c "cd /src && { $1; }; exit \$?"
 }
 
