@@ -45,9 +45,11 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         }
         fileio.makedirs(uri)
         lines = self._compare(training, artifact_utils.get_split_uri([labeled], _TEST), f"{uri}/{_LINES_FILE}")
-        counts = {line["source"]: line["images"] for line in lines if "images" in line}
+        counted = {line["source"]: line["images"] for line in lines if "images" in line}
         leaks = sorted((line for line in lines if "test_key" in line), key=lambda leak: (leak["source"], leak["key"]))
-        found = {"test": counts.pop(_TEST), "training": counts, "leaks": leaks}
+        # Beam writes lines in any order; what tells of them has one.
+        counts = {source: counted[source] for source in training}
+        found = {"test": counted[_TEST], "training": counts, "leaks": leaks}
         with fileio.open(f"{uri}/{LEAKAGE_FILE}", "w") as file:
             file.write(json.dumps(found, ensure_ascii=False, indent=1))
         if leaks:

@@ -55,6 +55,14 @@ def test_images_apart_pass_and_are_counted(gate, tmp_path):
     assert sorted(path.name for path in (tmp_path / "leakage").iterdir()) == ["leakage.json"]
 
 
+@pytest.mark.parametrize("turn", [list, lambda lines: lines[::-1]])
+def test_sources_are_told_in_one_order_whatever_order_beam_writes_in(gate, tmp_path, monkeypatch, turn):
+    compare = Executor._compare
+    monkeypatch.setattr(Executor, "_compare", lambda *arguments: turn(sorted(compare(*arguments), key=str)))
+    gate(train={"a": b"1"}, test={"c": b"3"}, train_={"d": b"4"})
+    assert list(found(tmp_path)["training"]) == ["labeled", "unlabeled"]
+
+
 @pytest.mark.parametrize("place", ["labeled", "unlabeled", "second split of unlabeled"])
 def test_test_image_under_another_key_stops_the_run_wherever_it_is(gate, tmp_path, place):
     images = {"labeled": {"a": b"1"}, "unlabeled": {"b": b"2"}, "second split of unlabeled": {"d": b"4"}}
