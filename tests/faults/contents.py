@@ -7,7 +7,7 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -98,13 +98,24 @@ def _examples(content: bytes, _: str) -> bytes:
 def _in_one_order(record: bytes) -> bytes:
     feature, values = Example.FromString(record).features.feature, []
     for name in sorted(feature):
-        floats = [f"{value:.5g}" for value in feature[name].float_list.value]
+        floats = _shortened(feature[name].float_list.value)
         values.append(f"{name}{floats}".encode() if floats else name.encode() + feature[name].SerializeToString())
     return b"".join(values)
 
 
+def _channels(content: bytes, _: str) -> bytes:
+    """Mean and deviation of each colour, which Transform has summed up."""
+    told = json.loads(content)
+    return json.dumps({name: _shortened(told[name]) for name in sorted(told)}).encode()
+
+
+def _shortened(numbers: Iterable[float]) -> list[str]:
+    return [f"{number:.5g}" for number in numbers]
+
+
 _FORMS: dict[str, Callable[[bytes, str], bytes]] = {
     "SchemaDiff.pb": _anomalies,
+    "channels.json": _channels,
     "history.csv": _history,
     "metrics.json": _metrics,
     "record.json": functools.partial(_json, dropped=frozenset({"candidate"})),  # a fingerprint of ours

@@ -38,6 +38,7 @@ def _digest(tmp_path, name, told, output):
         ("spans.json", _SPANS, {"made": None}, {"decision": {"new_images": 0}}),
         ("metrics.json", {"rows": [1], "spans": _SPANS}, {"spans": {**_SPANS, "made": None}}, {"spans": {}}),
         ("metrics.json", {"rows": [1], "spans": None}, {}, {"rows": [2]}),
+        ("channels.json", {"channel_mean": [0.49088814]}, {"channel_mean": [0.49088817]}, {"channel_mean": [0.4908]}),
     ],
 )
 def test_json_is_the_same_elsewhere_and_later_and_else_is_not(tmp_path, name, told, elsewhere, otherwise):
