@@ -35,7 +35,12 @@ def labeled_images(config: PipelineConfig, fingerprint: str) -> ImageExampleGen:
             {"name": "test", "path": data.test, "split": "test", "labeled": True, "manifest": data.test_manifest}
         )
     return _image_example_gen(
-        LABELED, config, sources, fingerprint, holdout_fraction=0.0 if data.test else data.holdout_fraction
+        LABELED,
+        config,
+        sources,
+        fingerprint,
+        holdout_fraction=0.0 if data.test else data.holdout_fraction,
+        store=config.retrain.store,
     )
 
 
@@ -54,6 +59,7 @@ def _image_example_gen(
     fingerprint: str,
     *,
     holdout_fraction: float,
+    store: str | None = None,
     exclude: BaseChannel | None = None,
 ) -> ImageExampleGen:
     return ImageExampleGen(
@@ -62,6 +68,7 @@ def _image_example_gen(
         max_pixels=config.data.max_pixels,
         max_rejected_share=config.data.max_rejected_share,
         exclude=exclude,
+        store=store,
         fingerprint=fingerprint,
         code_version=code_version("components.image_example_gen.executor"),
     ).with_id(f"ImageExampleGen-{name}")

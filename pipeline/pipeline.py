@@ -137,6 +137,7 @@ def _nodes(
     leakage = LeakageGate(
         labeled=labeled_images.outputs["examples"],
         unlabeled=unlabeled_images.outputs["examples"],
+        store=config.retrain.store,
         code_version=code_version("components.leakage_gate.executor"),
     )
     split.add_upstream_node(leakage)

@@ -21,6 +21,7 @@ class ImageExampleGenSpec(types.ComponentSpec):
         "max_pixels": ExecutionParameter(type=int),
         "max_rejected_share": ExecutionParameter(type=float),
         "num_shards": ExecutionParameter(type=int),
+        "store": ExecutionParameter(type=str, optional=True),
         "fingerprint": ExecutionParameter(type=str),
         "code_version": ExecutionParameter(type=str),
     }
@@ -52,6 +53,7 @@ class ImageExampleGen(base_beam_component.BaseBeamComponent):
         max_pixels: int = DEFAULT_MAX_PIXELS,
         max_rejected_share: float = 0.05,
         num_shards: int = 8,
+        store: str | None = None,
         fingerprint: str = "",
         code_version: str = "",
     ):
@@ -66,6 +68,8 @@ class ImageExampleGen(base_beam_component.BaseBeamComponent):
           max_pixels: images over this are rejected before their pixels are decoded.
           max_rejected_share: share, 0 to 1, of a source's images; more rejects than this fail the run.
           num_shards: least files a split. A writer holds one in memory, so of large sources there are more.
+          store: folder that keeps in which split each labelled image is, see `splits`, and whose runs all give it the
+            same key; None: nothing is kept.
           fingerprint: of the files at the sources, for the cache key only.
           code_version: of this code, for the cache key only.
         """
@@ -77,6 +81,7 @@ class ImageExampleGen(base_beam_component.BaseBeamComponent):
                 max_pixels=max_pixels,
                 max_rejected_share=max_rejected_share,
                 num_shards=num_shards,
+                store=store,
                 fingerprint=fingerprint,
                 code_version=code_version,
                 examples=types.Channel(type=standard_artifacts.Examples),

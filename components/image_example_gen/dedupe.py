@@ -24,7 +24,7 @@ class Record(NamedTuple):
     source: str
     labeled: bool
     split: str
-    # True where the hash of the key, and nothing else, made it a test image.
+    # True where nobody but the hash of its key, or an earlier run, made it a test image.
     held_out: bool
     uri: str
     key: str
@@ -54,6 +54,8 @@ class Member(NamedTuple):
     name: str
     held_out: bool
     sha256: str
+    # An earlier run has said whether it trains.
+    settled: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +65,8 @@ class Contested:
     Attributes:
       keys: claimed by several contents.
       rows: of a source's manifest whose base name fits several images.
-      last_of_class: one content of each class whose images would all be held out.
+      last_of_class: one content of each class whose images would all be held out, if there is one of which no earlier
+        run has said so.
       matched_rows: by source, how many rows of its manifest were used.
     """
 
@@ -80,10 +83,12 @@ def find_contested(claims: Iterable[Claim | Member]) -> Contested:
     exact: set[tuple[str, str]] = set()
     # By class and content: a content trains only if none of its copies is held out.
     held_out: dict[str, dict[str, bool]] = collections.defaultdict(dict)
+    settled: set[str] = set()
     for claim in claims:
         if isinstance(claim, Member):
             contents = held_out[claim.name]
             contents[claim.sha256] = claim.held_out or contents.get(claim.sha256, False)
+            settled |= {claim.sha256} if claim.settled else set()
             continue
         source, name, claimant, is_exact = claim
         if first.setdefault((source, name), claimant) != claimant:
@@ -95,7 +100,11 @@ def find_contested(claims: Iterable[Claim | Member]) -> Contested:
         keys=frozenset(name for source, name in contested if not source),
         # A row that names one image exactly is not also meant for others of the same base name.
         rows=frozenset(name for name in contested | exact if name[0]),
-        last_of_class=frozenset(min(contents) for contents in held_out.values() if all(contents.values())),
+        last_of_class=frozenset(
+            min(contents.keys() - settled)
+            for contents in held_out.values()
+            if all(contents.values()) and contents.keys() - settled
+        ),
         matched_rows=matched,
     )
 
@@ -164,10 +173,14 @@ def settle(
         labels_given = sorted({record.label for record in usable if record.label is not None})
         if len(labels_given) > 1:
             detail = f"copies of the same image are labelled {first_few_quoted(labels_given)}"
+            believed = _declared_test_images(usable)
             settled.rejects.extend(
-                (record.source, names.Reject(record.uri, summary.CONFLICTING_LABELS, detail)) for record in usable
+                (record.source, names.Reject(record.uri, summary.CONFLICTING_LABELS, detail))
+                for record in usable
+                if record not in believed
             )
-        elif usable:
+            usable = believed
+        if usable:
             copy_of = OF_TEST if sha256 in excluded else str(known[sha256]) if sha256 in known else None
             _count_copies(usable, accounts, copy_of=copy_of)
             if copy_of is None:
@@ -182,6 +195,12 @@ def _left_to_training(record: Record, contested: Contested) -> Record:
     if record.held_out and record.sha256 in contested.last_of_class:
         return record._replace(split="train")
     return record
+
+
+def _declared_test_images(copies: list[Record]) -> list[Record]:
+    """Those of copies with several labels whose label stands: declared test images, if they agree with each other."""
+    declared = [record for record in copies if record.split == "test" and not record.held_out]
+    return declared if len({record.label for record in declared}) == 1 else []
 
 
 def _rank(record: Record) -> tuple:

@@ -14,7 +14,7 @@ from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils
 from tfx.utils import io_utils
 
-from components.image_example_gen import ingest, labels, scratch, sources, summary
+from components.image_example_gen import ingest, labels, scratch, sources, splits, summary
 
 
 class Executor(base_beam_executor.BaseBeamExecutor):
@@ -30,7 +30,8 @@ class Executor(base_beam_executor.BaseBeamExecutor):
 
         Raises:
           ValueError: for a path or manifest that cannot be used, labels that cannot be found, more rejects than
-            allowed, or a split left without images.
+            allowed, a split left without images, or a store of which something is damaged.
+          RuntimeError: another run of the same store has meanwhile put an image into the other split.
         """
         # The file may have changed since an earlier run in this process.
         labels.load_manifest.cache_clear()
@@ -39,14 +40,14 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         summary_uri = artifact_utils.get_single_instance(output_dict["summary"]).uri
         planned = [sources.plan(source) for source in sources.parse_sources(parameters.sources)]
         found = [source for source, _ in planned]
-        splits = _splits(found, parameters.holdout_fraction)
-        examples.split_names = artifact_utils.encode_split_names(splits)
+        split_names = _split_names(found, parameters.holdout_fraction)
+        examples.split_names = artifact_utils.encode_split_names(split_names)
         examples_utils.set_payload_format(examples, example_gen_pb2.FORMAT_TF_EXAMPLE)
 
         work = [item for _, items in planned for item in items]
         settings = ingest.Settings(
-            splits=tuple(splits),
-            split_uris=tuple(artifact_utils.get_split_uri([examples], split) for split in splits),
+            splits=tuple(split_names),
+            split_uris=tuple(artifact_utils.get_split_uri([examples], split) for split in split_names),
             work_uri=posixpath.join(summary_uri, "work"),
             num_shards=ingest.shards_for(work, at_least=parameters.num_shards),
             max_pixels=parameters.max_pixels,
@@ -55,7 +56,11 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         for folder in settings.split_uris:
             fileio.makedirs(folder)
         scratch.make_folder(settings.work_uri)
+        store = exec_properties.get("store")
         try:
+            if store:
+                splits_uri = scratch.leave(settings.work_uri, splits.read(store))
+                settings = dataclasses.replace(settings, splits_uri=splits_uri)
             with self._make_beam_pipeline() as pipeline:
                 ingest.build(pipeline, work, excluded_files(input_dict.get("exclude")), settings)
             part = ingest.collect(settings, work_count=len(work))
@@ -63,6 +68,8 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             # It holds all images a second time.
             fileio.rmtree(settings.work_uri)
         _report(part, settings, found, summary_uri, max_rejected_share=parameters.max_rejected_share)
+        if store:
+            splits.keep(store, part.splits)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,14 +103,14 @@ class Parameters:
         return parameters
 
 
-def _splits(found: list[sources.Source], holdout_fraction: float) -> list[str]:
-    splits = {source.split for source in found}
+def _split_names(found: list[sources.Source], holdout_fraction: float) -> list[str]:
+    names = {source.split for source in found}
     for source in found:
         if source.manifest and source.split == "train" and labels.load_manifest(source.manifest).has_test_rows:
-            splits.add("test")
+            names.add("test")
         if source.labeled and source.split == "train" and holdout_fraction > 0:
-            splits.add("test")
-    return sorted(splits, reverse=True)
+            names.add("test")
+    return sorted(names, reverse=True)
 
 
 def excluded_files(exclude: list[types.Artifact] | None) -> list[str]:

@@ -52,11 +52,18 @@ class Settings:
     is_span: bool = False
     # Whether the perceptual hash of each kept image is told as well.
     with_perceptual_hash: bool = False
+    # What `scratch.leave` was given of earlier runs' splits, by content, where these outlive the run.
+    splits_uri: str | None = None
 
     @property
     def max_bytes(self) -> int:
         """The most bytes that are ever read of one image."""
         return self.max_pixels * _BYTES_PER_PIXEL + _METADATA_BYTES
+
+    @property
+    def every_key_has_suffix(self) -> bool:
+        """Whether later runs see other images of the same store, among which a key may be contested then."""
+        return self.is_span or self.splits_uri is not None
 
 
 @dataclasses.dataclass
@@ -88,6 +95,8 @@ class Part:
     shards: list[outcomes.Shard] = dataclasses.field(default_factory=list)
     # Of a span only.
     told: list[outcomes.Outcome] = dataclasses.field(default_factory=list)
+    # Of labelled images whose splits outlive the run only: that of each content.
+    splits: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
 def shards_for(work: Sequence[sources.Work], *, at_least: int) -> int:
@@ -155,6 +164,7 @@ def collect(settings: Settings, *, work_count: int) -> Part:
         reads=sorted(parts[0].reads),
         shards=[shard for part in parts for shard in part.shards],
         told=[outcome for part in parts for outcome in part.told],
+        splits={content: split for part in parts for content, split in part.splits.items()},
     )
     if [read.work for read in whole.reads] != list(range(work_count)):
         raise RuntimeError(f"Beam lost or repeated some of {work_count} work items: {summary.BEAM_AT_FAULT}")
@@ -257,12 +267,16 @@ def make_record(
             claims.append(dedupe.Claim(source.name, match.row.name, key, exact=not match.by_basename))
         elif not source.manifest:
             label = item.label or posixpath.basename(posixpath.dirname(item.path)) or None
-        if split == "train":
-            given = match and match.row.split
-            held_out = not given and dedupe.is_held_out(key, settings.holdout_fraction)
-            split = given or ("test" if held_out else "train")
-            if label and settings.holdout_fraction and given != "test":
-                claims.append(dedupe.Member(label, held_out, sha256))
+        declared = "test" if split == "test" else match and match.row.split
+        earlier = _earlier_splits(settings.splits_uri).get(sha256)
+        if declared == "test" and earlier == "train":
+            detail = "an earlier run has trained on this image, so it cannot test any more"
+            return names.Reject(item.uri, summary.TRAINED_ON, detail)
+        by_hash = "test" if dedupe.is_held_out(key, settings.holdout_fraction) else "train"
+        split = earlier or declared or by_hash
+        held_out = split == "test" and declared != "test"
+        if label and settings.holdout_fraction and declared != "test":
+            claims.append(dedupe.Member(label, held_out, sha256, settled=earlier is not None))
     record = dedupe.Record(
         sha256=sha256,
         source=source.name,
@@ -280,6 +294,11 @@ def make_record(
         source_format=image.source_format,
     )
     return record, claims
+
+
+@functools.lru_cache(maxsize=1)
+def _earlier_splits(uri: str | None) -> dict[str, str]:
+    return scratch.fetch(uri) if uri else {}
 
 
 def _contested(grouped: tuple[int, Iterable[str]]) -> dedupe.Contested:
@@ -337,7 +356,7 @@ def _write_shard(
         frozenset(excluded),
         accounts,
         known=known,
-        every_key_has_suffix=settings.is_span,
+        every_key_has_suffix=settings.every_key_has_suffix,
     )
     part = Part(dict(accounts), rejects + settled.rejects, matched_rows={}, reads=[])
     for split, folder in zip(settings.splits, settings.split_uris, strict=True):
@@ -348,6 +367,8 @@ def _write_shard(
     if settings.is_span:
         part.told += outcomes.of_records(settled, with_perceptual_hash=settings.with_perceptual_hash)
         part.told += [outcomes.of_reject(reject) for _, reject in part.rejects]
+    if settings.splits_uri:
+        part.splits.update((record.sha256, record.split) for record in settled.kept)
     if bucket == 0:
         part = dataclasses.replace(part, matched_rows=dict(everywhere.matched_rows), reads=reads)
     scratch.write_atomically(_part_uri(settings, bucket), lambda file: file.write(pickle.dumps(part)))

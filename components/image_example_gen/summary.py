@@ -12,6 +12,7 @@ from components.image_example_gen.sources import Source
 _TOP_REASONS = 5
 NO_LABEL = "no_label"
 CONFLICTING_LABELS = "conflicting_labels"
+TRAINED_ON = "trained_on_before"
 # In Beam 2.64, a worker that is a thread has its output buffer emptied by a second thread each second, and what it
 # writes meanwhile is lost: seen in one run of ten.
 BEAM_AT_FAULT = (

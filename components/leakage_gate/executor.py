@@ -11,6 +11,7 @@ from tfx.dsl.components.base import base_beam_executor
 from tfx.dsl.io import fileio
 from tfx.types import artifact_utils
 
+from components.image_example_gen import splits
 from components.image_example_gen.examples import Example
 from trainer.enumeration import first_few
 
@@ -31,7 +32,8 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         """Writes `leakage.json`: `test` images, `training` images by source, and `leaks`, of which there are none.
 
         Raises:
-          ValueError: a training image is a test image; it names both.
+          ValueError: a training image is a test image, or a labelled image is on the other side than in an earlier
+            run; it names them.
         """
         labeled = artifact_utils.get_single_instance(input_dict["labeled"])
         unlabeled = artifact_utils.get_single_instance(input_dict["unlabeled"])
@@ -44,7 +46,8 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             ],
         }
         fileio.makedirs(uri)
-        lines = self._compare(training, artifact_utils.get_split_uri([labeled], _TEST), f"{uri}/{_LINES_FILE}")
+        test_uri = artifact_utils.get_split_uri([labeled], _TEST)
+        lines = self._compare(training, test_uri, f"{uri}/{_LINES_FILE}")
         counted = {line["source"]: line["images"] for line in lines if "images" in line}
         leaks = sorted((line for line in lines if "test_key" in line), key=lambda leak: (leak["source"], leak["key"]))
         # Beam writes lines in any order; what tells of them has one.
@@ -54,6 +57,12 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             file.write(json.dumps(found, ensure_ascii=False, indent=1))
         if leaks:
             raise ValueError(_message(leaks))
+        if store := exec_properties.get("store"):
+            earlier = splits.read(store)
+            read = self._labeled({_TRAIN: training["labeled"][0], _TEST: test_uri}, f"{uri}/{_LINES_FILE}")
+            moved = [line for line in read if earlier.get(line["content"], line["split"]) != line["split"]]
+            if moved:
+                raise ValueError(_moved_message(moved, store))
 
     def _compare(self, training: Mapping[str, list[str]], test_uri: str, path: str) -> list[dict[str, Any]]:
         with self._make_beam_pipeline() as pipeline:
@@ -68,11 +77,32 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 found.append(counts | f"CountLine[{source}]" >> beam.Map(_count_line, source))
                 known = beam.pvalue.AsDict(test)
                 found.append(hashes | f"Compare[{source}]" >> beam.FlatMap(_leak_lines, source=source, test=known))
-            _ = found | beam.Flatten() | beam.io.WriteToText(path, num_shards=1, shard_name_template="")
-        with fileio.open(path, "rb") as file:
-            lines = [json.loads(line) for line in file.read().decode().split("\n") if line]
-        fileio.remove(path)
-        return lines
+            _ = found | beam.Flatten() | _write_lines(path)
+        return _take_lines(path)
+
+    def _labeled(self, split_uris: Mapping[str, str], path: str) -> list[dict[str, str]]:
+        """The labelled images by what ingestion has recorded of the files that were read."""
+        with self._make_beam_pipeline() as pipeline:
+            _ = (
+                [
+                    pipeline | f"Read[{split}]" >> _read(split_uri) | f"Line[{split}]" >> beam.Map(_split_line, split)
+                    for split, split_uri in split_uris.items()
+                ]
+                | beam.Flatten()
+                | _write_lines(path)
+            )
+        return sorted(_take_lines(path), key=lambda line: line["key"])
+
+
+def _write_lines(path: str) -> beam.io.WriteToText:
+    return beam.io.WriteToText(path, num_shards=1, shard_name_template="")
+
+
+def _take_lines(path: str) -> list[dict[str, Any]]:
+    with fileio.open(path, "rb") as file:
+        lines = [json.loads(line) for line in file.read().decode().split("\n") if line]
+    fileio.remove(path)
+    return lines
 
 
 def _read(split_uri: str) -> beam.io.ReadFromTFRecord:
@@ -84,6 +114,12 @@ def _content_and_key(record: bytes) -> tuple[str, str]:
     content, key = (features[name].bytes_list.value[0] for name in ("image_bytes", "key"))
     # Of the bytes as they are stored: what ingestion has recorded of the file that was read is not asked.
     return hashlib.sha256(content).hexdigest(), key.decode()
+
+
+def _split_line(record: bytes, split: str) -> str:
+    features = Example.FromString(record).features.feature
+    content, key = (features[name].bytes_list.value[0].decode() for name in ("sha256", "key"))
+    return json.dumps({"split": split, "content": content, "key": key})
 
 
 def _count_line(images: int, source: str) -> str:
@@ -101,4 +137,13 @@ def _message(leaks: list[dict[str, Any]]) -> str:
     return (
         f"No image may be trained on and tested on: the accuracy would be too good. {len(leaks)} are both: "
         f"{first_few(named)}. Take them out of the training images, or out of the test set."
+    )
+
+
+def _moved_message(moved: list[dict[str, str]], store: str) -> str:
+    named = [f"{line['key']!r} is in the {line['split']} split" for line in moved]
+    return (
+        "What an earlier run has trained on is tested on no more, and what it has tested on is not trained on: a "
+        f"model would look better than it is. {len(moved)} labelled images have changed sides: {first_few(named)}. "
+        f"Take them out, or give another retrain.store; {store}/{splits.FOLDER} keeps the sides."
     )

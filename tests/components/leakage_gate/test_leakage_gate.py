@@ -1,12 +1,14 @@
 """LeakageGate on TFRecords, under another key, in any split, and as a node."""
 
 import json
+import shutil
 
 import pytest
 import tensorflow as tf
 from tfx.types import artifact_utils, standard_artifacts
 
 from components.artifacts import Leakage
+from components.image_example_gen import splits
 from components.leakage_gate.executor import Executor
 
 
@@ -33,14 +35,14 @@ def examples(directory, **splits):
 
 @pytest.fixture
 def gate(tmp_path):
-    def gate(*, train, test, **unlabeled):
+    def gate(*, train, test, store=None, **unlabeled):
         leakage = Leakage()
         leakage.uri = str(tmp_path / "leakage")
         inputs = {
             "labeled": [examples(tmp_path / "labeled", train=train, test=test)],
             "unlabeled": [examples(tmp_path / "unlabeled", **unlabeled)],
         }
-        Executor().Do(inputs, {"leakage": [leakage]}, {})
+        Executor().Do(inputs, {"leakage": [leakage]}, {"store": store} if store else {})
 
     return gate
 
@@ -61,6 +63,23 @@ def test_sources_are_told_in_one_order_whatever_order_beam_writes_in(gate, tmp_p
     monkeypatch.setattr(Executor, "_compare", lambda *arguments: turn(sorted(compare(*arguments), key=str)))
     gate(train={"a": b"1"}, test={"c": b"3"}, train_={"d": b"4"})
     assert list(found(tmp_path)["training"]) == ["labeled", "unlabeled"]
+
+
+@pytest.mark.parametrize(("key", "split", "earlier"), [("a", "train", "test"), ("c", "test", "train")])
+def test_labelled_image_that_has_changed_sides_since_an_earlier_run_stops_the_run(
+    gate, tmp_path, key, split, earlier
+):
+    images = {"train": {"a": b"1", "b": b"2"}, "test": {"c": b"3"}}
+    recorded = {
+        f"{tmp_path}/labeled/Split-{side}{name}": side for side, contents in images.items() for name in contents
+    }
+    store = str(tmp_path / "store")
+    splits.keep(store, recorded)
+    gate(**images, unlabeled={"d": b"4"}, store=store)
+    shutil.rmtree(store)
+    splits.keep(store, recorded | {f"{tmp_path}/labeled/Split-{split}{key}": earlier})
+    with pytest.raises(ValueError, match=f"1 labelled images have changed sides: '{key}' is in the {split} split"):
+        gate(**images, unlabeled={"d": b"4"}, store=store)
 
 
 @pytest.mark.parametrize("place", ["labeled", "unlabeled", "second split of unlabeled"])
