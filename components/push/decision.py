@@ -4,11 +4,9 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import tensorflow as tf
-
 from components.push import comparison
 from components.push.comparison import Comparison, Rule
-from components.push.fingerprint import fingerprint
+from components.push.fingerprint import fingerprint, is_as_pushed
 from components.push.history import KEPT_BACK, PROMOTED, best_champion, is_withdrawn
 from components.push.pointer import Entry
 from components.push.scoring import Classifier, Scored, load_classifier, score
@@ -62,9 +60,9 @@ def push_model(
 ) -> Decision:
     """Pushes a model that deserves it into a versioned directory, and keeps the decision in its history.
 
-    The champion gives way if it cannot be scored or knows other classes: it serves nobody, or something else, and the
-    Evaluator's absolute threshold has been passed all the same. A version that somebody rolled back from does not
-    come back by itself.
+    The champion gives way without a comparison if it knows other classes, or if it is gone or damaged: it serves
+    something else, or nobody, and the Evaluator's absolute threshold has been passed all the same. One that is only
+    out of reach does not. A version that somebody rolled back from does not come back by itself.
 
     Args:
       model_path: directory of the SavedModel.
@@ -80,6 +78,7 @@ def push_model(
 
     Raises:
       ValueError: if the model itself cannot be loaded or scored, or the test images change meanwhile.
+      Exception: whatever keeps a champion that is as it was pushed from being loaded and scored; nothing is pushed.
     """
     directory = VersionedDirectory(destination)
     own_fingerprint = fingerprint(model_path)
@@ -157,11 +156,14 @@ def _meet_champion(model_path: str, directory: VersionedDirectory, test_split_ur
     met = dataclasses.replace(met, champion_version=str(version))
     try:
         champion = load_classifier(directory.path_of(version))
-        if set(champion.classes) != set(candidate.classes):
-            return dataclasses.replace(met, reason=_other_classes(version, champion=champion, candidate=candidate))
-        champion_scored = score(champion, test_split_uri)
-    except (ValueError, tf.errors.OpError) as error:
+    except Exception as error:
+        # TensorFlow tells of damage as of a store that does not answer; the files say which of the two it is.
+        if not isinstance(error, ValueError) and is_as_pushed(directory.path_of(version)):
+            raise
         return dataclasses.replace(met, reason=f"the champion, version {version}, cannot be scored: {error}")
+    if set(champion.classes) != set(candidate.classes):
+        return dataclasses.replace(met, reason=_other_classes(version, champion=champion, candidate=candidate))
+    champion_scored = score(champion, test_split_uri)
     _check_same_images(scored, champion_scored)
     found = comparison.compare(scored.right, champion_scored.right, rule)
     changed = _test_set_changed(directory.record(version), scored)

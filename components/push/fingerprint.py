@@ -60,3 +60,14 @@ def recorded_fingerprint(version_path: str) -> str:
         return fingerprint(version_path)
     with fileio.open(recorded, "r") as file:
         return file.read()
+
+
+def is_as_pushed(version_path: str) -> bool:
+    """Whether a version is there and its files are those of its fingerprint, which another tool's version lacks.
+
+    Args:
+      version_path: directory of the version, local or remote.
+    """
+    if not fileio.exists(posixpath.join(version_path, "saved_model.pb")):
+        return False
+    return fingerprint(version_path) == recorded_fingerprint(version_path)

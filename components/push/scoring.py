@@ -14,6 +14,9 @@ from tfx.dsl.io import fileio
 
 CLASSES_FILE = "assets.extra/classes.json"
 _BATCH_SIZE = 256
+# What says that a file is not there or holds something else. Not tf.errors.DataLossError: TensorFlow raises it for
+# weights that it may not read just now, too.
+_MISSING_OR_MALFORMED = (FileNotFoundError, ValueError, tf.errors.NotFoundError)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +59,8 @@ def load_classifier(model_path: str) -> Classifier:
       model_path: directory of the SavedModel, with the class names in assets.extra/classes.json.
 
     Raises:
-      ValueError: if it cannot be loaded, or has another signature or no class names.
+      ValueError: if a file of it is missing or malformed, or it has another signature or no class names.
+      OSError, tf.errors.OpError, LookupError: TensorFlow's own, of a file that cannot be read, and of much damage.
     """
     rule = (
         "A pushed model is a SavedModel whose signature serving_default maps image_bytes to probabilities, "
@@ -66,7 +70,7 @@ def load_classifier(model_path: str) -> Classifier:
         with fileio.open(posixpath.join(model_path, CLASSES_FILE), "r") as file:
             classes = json.load(file)
         model = tf.saved_model.load(model_path)
-    except (OSError, ValueError, tf.errors.OpError) as error:
+    except _MISSING_OR_MALFORMED as error:
         raise ValueError(f"{rule}; {model_path} cannot be loaded: {error}") from error
     signature = model.signatures.get("serving_default")
     if signature is None:

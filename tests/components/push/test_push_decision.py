@@ -4,10 +4,11 @@ import os
 import shutil
 
 import pytest
+import tensorflow as tf
 from push_saved_models import CLASSES, N_IMAGES, save_model, write_test_split
 
 from components.push import decision as subject
-from components.push import restoring
+from components.push import restoring, scoring
 from components.push.comparison import Rule
 from components.push.decision import push_model
 from components.push.fingerprint import fingerprint
@@ -176,7 +177,10 @@ def test_unreadable_pointer_is_refused_with_a_remedy(push, models, tmp_path):
         push(models[5])
 
 
-@pytest.mark.parametrize("lost", ["", "saved_model.pb", "assets.extra/classes.json", "variables"])
+_WEIGHTS = "variables/variables.data-00000-of-00001"
+
+
+@pytest.mark.parametrize("lost", ["", "saved_model.pb", "assets.extra/classes.json", "variables", _WEIGHTS])
 def test_champion_that_cannot_be_loaded_gives_way_and_the_reason_says_so(lost, push, models, tmp_path):
     champion = push(models[2]).pushed
     path = os.path.join(champion, lost)
@@ -185,6 +189,60 @@ def test_champion_that_cannot_be_loaded_gives_way_and_the_reason_says_so(lost, p
     assert decision.blessed
     assert "the champion, version 1, cannot be scored" in decision.reason
     assert (tmp_path / "pushed" / "CHAMPION").read_text() == f"{decision.version}\n"
+
+
+@pytest.mark.parametrize("damaged", ["saved_model.pb", "variables/variables.index", _WEIGHTS])
+def test_champion_that_was_cut_short_gives_way_whatever_tensorflow_calls_it(damaged, push, models, tmp_path):
+    path = os.path.join(push(models[2]).pushed, damaged)
+    os.truncate(path, os.path.getsize(path) // 2)
+    decision = push(models[5])
+    assert (decision.version, decision.champion_top1) == ("2", None)
+    assert "the champion, version 1, cannot be scored" in decision.reason
+
+
+def test_champion_without_the_signature_gives_way(push, models, tmp_path):
+    other = shutil.copytree(models[2], tmp_path / "pushed" / "1")
+    tf.saved_model.save(tf.Module(), str(other))
+    decision = push(models[5])
+    assert (decision.version, decision.champion_version) == ("2", "1")
+    assert "cannot be scored" in decision.reason and "has the signatures []" in decision.reason
+
+
+_OUT_OF_REACH = [
+    tf.errors.UnavailableError(None, None, "503"),
+    tf.errors.DeadlineExceededError(None, None, "timed out"),
+    tf.errors.ResourceExhaustedError(None, None, "out of memory"),
+    tf.errors.PermissionDeniedError(None, None, "403"),
+    tf.errors.OpError(None, None, "of weights: HTTP response code 503", tf.errors.UNKNOWN),
+    tf.errors.DataLossError(None, None, "Unable to open table file variables: Permission denied"),
+    PermissionError(13, "Permission denied"),
+    TimeoutError("timed out"),
+    MemoryError(),
+]
+
+
+@pytest.mark.parametrize("error", _OUT_OF_REACH, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("moment", ["loading", "scoring"])
+def test_champion_that_is_out_of_reach_keeps_its_place_and_the_push_can_be_repeated(
+    moment, error, push, models, tmp_path, monkeypatch
+):
+    push(models[2])
+    before = listing(tmp_path / "pushed")
+    module, name = (scoring.tf.saved_model, "load") if moment == "loading" else (subject, "score")
+    work, calls = getattr(module, name), []
+
+    def work_for_the_candidate_only(*arguments):
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise error
+        return work(*arguments)
+
+    monkeypatch.setattr(module, name, work_for_the_candidate_only)
+    with pytest.raises(type(error)):
+        push(models[5])
+    assert listing(tmp_path / "pushed") == before
+    decision = push(models[5])
+    assert (decision.blessed, decision.champion_top1) == (False, 0.9)
 
 
 def test_champion_with_other_classes_gives_way_and_the_reason_names_them(push, models, tmp_path):
