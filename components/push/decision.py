@@ -60,9 +60,10 @@ def push_model(
 ) -> Decision:
     """Pushes a model that deserves it into a versioned directory, and keeps the decision in its history.
 
-    The champion gives way without a comparison if it knows other classes, or if it is gone or damaged: it serves
-    something else, or nobody, and the Evaluator's absolute threshold has been passed all the same. One that is only
-    out of reach does not. A version that somebody rolled back from does not come back by itself.
+    The two are compared by the names that they answer with, also where they know other classes. The champion gives
+    way without a comparison only if it is gone or damaged: it serves nobody, and the Evaluator's absolute threshold
+    has been passed all the same. One that is only out of reach does not. A version that somebody rolled back from
+    does not come back by itself.
 
     Args:
       model_path: directory of the SavedModel.
@@ -161,8 +162,6 @@ def _meet_champion(model_path: str, directory: VersionedDirectory, test_split_ur
         if not isinstance(error, ValueError) and is_as_pushed(directory.path_of(version)):
             raise
         return dataclasses.replace(met, reason=f"the champion, version {version}, cannot be scored: {error}")
-    if set(champion.classes) != set(candidate.classes):
-        return dataclasses.replace(met, reason=_other_classes(version, champion=champion, candidate=candidate))
     champion_scored = score(champion, test_split_uri)
     _check_same_images(scored, champion_scored)
     found = comparison.compare(scored.right, champion_scored.right, rule)
@@ -176,6 +175,7 @@ def _meet_champion(model_path: str, directory: VersionedDirectory, test_split_ur
     )
     words = comparison.in_words(found, version)
     words = f"{words}." if met.blessed else f"Kept back: {words}; {comparison.why_not(found, rule)}."
+    words += _other_classes(champion=champion, candidate=candidate)
     if changed:
         words += f" The test images are not those of the day when version {version} was pushed."
     return dataclasses.replace(met, reason=words)
@@ -210,12 +210,10 @@ def _test_set_changed(record: Mapping[str, Any], scored: Scored) -> bool | None:
     return None if recorded is None else recorded != scored.test_set
 
 
-def _other_classes(version: int, *, champion: Classifier, candidate: Classifier) -> str:
-    return (
-        f"the champion, version {version}, has other classes and cannot be compared: "
-        f"only it knows {_only_in(champion, candidate)}, only the new model knows {_only_in(candidate, champion)}."
-    )
-
-
-def _only_in(one: Classifier, other: Classifier) -> str:
-    return first_few_quoted(sorted(set(one.classes) - set(other.classes))) or "no other"
+def _other_classes(*, champion: Classifier, candidate: Classifier) -> str:
+    theirs, ours = set(champion.classes), set(candidate.classes)
+    if theirs == ours:
+        return ""
+    knowing = {"the champion": theirs - ours, "the new model": ours - theirs}
+    told = [f"only {who} knows {first_few_quoted(sorted(names))}" for who, names in knowing.items() if names]
+    return f" Their classes differ: {', '.join(told)}; what a model has no name for it answers wrong."

@@ -119,7 +119,7 @@ def test_push_compares_and_tells_other_classes_in_few_words(tmp_path):
         )
         for model in models
     ]
-    assert [found.blessed for found in decisions] == [True, False, True]
+    assert [found.blessed for found in decisions] == [True, False, False]
     assert [found.candidate_top1 for found in decisions] == [0.95, 0.8, 0.0]
     assert "only the new model knows 'other class 00000', " in decisions[-1].reason
     assert decisions[-1].reason.count("and 9995 more") == 2

@@ -16,19 +16,20 @@ def image(label_index, rank):
 class Guesser(tf.Module):
     """Names the class, save for the images with a rank below `mistakes`."""
 
-    def __init__(self, *, mistakes):
+    def __init__(self, *, mistakes, n_classes):
         super().__init__()
+        self.n_classes = n_classes
         self.mistakes = tf.Variable(mistakes)
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")])
     def serve(self, image_bytes):
         columns = tf.cast(tf.io.decode_raw(image_bytes, tf.uint8, fixed_length=2), tf.int32)
         wrong = tf.cast(columns[:, 1] < self.mistakes, tf.int32)
-        return {"probabilities": tf.one_hot((columns[:, 0] + wrong) % len(CLASSES), len(CLASSES))}
+        return {"probabilities": tf.one_hot((columns[:, 0] + wrong) % self.n_classes, self.n_classes)}
 
 
 def save_model(directory, *, mistakes, classes=CLASSES):
-    module = Guesser(mistakes=mistakes)
+    module = Guesser(mistakes=mistakes, n_classes=len(classes))
     tf.saved_model.save(module, str(directory), signatures={"serving_default": module.serve})
     extra = tf.io.gfile.join(str(directory), "assets.extra")
     tf.io.gfile.makedirs(extra)
@@ -50,14 +51,14 @@ def save_pretrained(directory, *, start="scratch"):
     return str(directory)
 
 
-def write_test_split(directory, n_images=N_IMAGES, *, key="image-{}".format):
+def write_test_split(directory, n_images=N_IMAGES, *, key="image-{}".format, classes=CLASSES):
     path = tf.io.gfile.join(str(directory), "data_tfrecord-00000-of-00001.gz")
     tf.io.gfile.makedirs(str(directory))
     with tf.io.TFRecordWriter(path, "GZIP") as writer:
         for rank in range(n_images):
             example = tf.train.Example()
-            example.features.feature["image_bytes"].bytes_list.value.append(image(rank % len(CLASSES), rank))
+            example.features.feature["image_bytes"].bytes_list.value.append(image(rank % len(classes), rank))
             example.features.feature["key"].bytes_list.value.append(key(rank).encode())
-            example.features.feature["label"].bytes_list.value.append(CLASSES[rank % len(CLASSES)].encode())
+            example.features.feature["label"].bytes_list.value.append(classes[rank % len(classes)].encode())
             writer.write(example.SerializeToString())
     return str(directory)

@@ -245,11 +245,39 @@ def test_champion_that_is_out_of_reach_keeps_its_place_and_the_push_can_be_repea
     assert (decision.blessed, decision.champion_top1) == (False, 0.9)
 
 
-def test_champion_with_other_classes_gives_way_and_the_reason_names_them(push, models, tmp_path):
+def test_champion_with_other_classes_is_compared_by_their_names_and_the_reason_tells_them(push, models, tmp_path):
     push(save_model(tmp_path / "other", mistakes=0, classes=["ant", "bee", "dog"]))
     decision = push(models[5])
-    assert decision.blessed
-    assert "only it knows 'dog', only the new model knows 'cat'." in decision.reason
+    assert (decision.blessed, decision.candidate_top1, decision.champion_top1) == (True, 0.75, 0.7)
+    assert "only the champion knows 'dog', only the new model knows 'cat';" in decision.reason
+
+
+def test_worse_model_with_a_misspelt_class_more_is_kept_back(push, models, tmp_path):
+    push(models[2])
+    decision = push(save_model(tmp_path / "misspelt", mistakes=4, classes=[*CLASSES, "Cat"]))
+    assert (decision.blessed, decision.candidate_top1, decision.champion_top1) == (False, 0.8, 0.9)
+    assert decision.reason.startswith("Kept back: top-1 0.8000 on 20 test images against 0.9000")
+    assert "Their classes differ: only the new model knows 'Cat';" in decision.reason
+    assert events(tmp_path)[-1] == ("kept back", 1, 1)
+
+
+def test_model_that_is_good_on_a_new_class_wins_the_comparison(push, models, tmp_path):
+    push(models[2])
+    grown = [*CLASSES, "dog"]
+    split = write_test_split(tmp_path / "grown", n_images=40, classes=grown)
+    model = save_model(tmp_path / "new", mistakes=4, classes=grown)
+    decision = push(model, judged_by="interval", test_split=split)
+    assert (decision.version, decision.candidate_top1, decision.champion_top1) == ("2", 0.9, 0.7)
+    assert (decision.comparison.won, decision.comparison.lost) == (9, 1)
+    assert "Their classes differ: only the new model knows 'dog';" in decision.reason
+    told = json.loads((tmp_path / "pushed" / "HISTORY.jsonl").read_text().splitlines()[-1])
+    assert told["comparison"]["champion_top1"] == 0.7
+
+
+def test_champion_that_shares_no_class_is_compared_too(push, models, tmp_path):
+    push(models[5])
+    decision = push(save_model(tmp_path / "other", mistakes=0, classes=["x", "y", "z"]))
+    assert (decision.blessed, decision.candidate_top1, decision.champion_top1) == (False, 0.0, 0.75)
 
 
 def test_champion_with_the_same_classes_in_another_order_is_compared(push, models, tmp_path):
@@ -340,12 +368,11 @@ def test_digest_of_the_test_set_sees_keys_labels_and_contents(change, models, la
     classifier = load_classifier(models[4])
     before = score(classifier, labelled).test_set
     assert score(classifier, write_test_split(tmp_path / "same")).test_set == before
-    if change == "label":
-        monkeypatch.setattr("push_saved_models.CLASSES", ["ant", "cat", "bee"])
+    classes = ["ant", "cat", "bee"] if change == "label" else CLASSES
     if change == "content":
         monkeypatch.setattr("push_saved_models.image", lambda index, rank: bytes([index, rank + 100]))
     key = "other-{}".format if change == "key" else "image-{}".format
-    assert score(classifier, write_test_split(tmp_path / "changed", key=key)).test_set != before
+    assert score(classifier, write_test_split(tmp_path / "changed", key=key, classes=classes)).test_set != before
 
 
 def test_test_split_that_changes_between_the_two_is_refused(push, models, labelled, tmp_path, monkeypatch):
