@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from apache_beam.io.filesystem import CompressionTypes
+from apache_beam.io.filesystem import CompressionTypes, FileMetadata
 from apache_beam.io.filesystems import FileSystems
 
 from components.image_example_gen import archives, labels, names, scratch
@@ -213,36 +213,50 @@ def list_files(path: str) -> tuple[str, list[str | names.Reject]]:
     Raises:
       ValueError: the path does not exist, matches nothing, or is a folder that cannot be listed.
     """
-    remote = "://" in path
-    if not remote:
+    if "://" in path:
+        root, objects = list_remote(path)
+        is_folder, found = root == path.rstrip("/"), list(objects)
+    else:
         path = os.path.abspath(path)
         if os.path.isdir(path):
             return path, list(_walk(path))
-    elif not _match(path):
-        inside = _match(path.rstrip("/") + "/**")
-        if inside:
-            return path.rstrip("/"), _relative(path.rstrip("/"), inside)
-    if names.suffix(path) in names.MANIFEST_SUFFIXES and _match(path):
-        return list_files(posixpath.dirname(path))
-    matched = [path] if not remote and os.path.isfile(path) else _match(path)
-    if not matched:
+        matched = [path] if os.path.isfile(path) else [item.path for item in _match(path)]
+        root, is_folder = _root_of(path), False
+        found = [_checked(full, root) for full in matched if not names.is_hidden(full[len(root) + 1 :])]
+    if not found:
         raise ValueError(f"{path} does not exist or matches no file. Give a file, a folder or a glob of images.")
+    if names.suffix(path) in names.MANIFEST_SUFFIXES and not is_folder:
+        return list_files(posixpath.dirname(path))
+    return root, found
+
+
+def list_remote(path: str) -> tuple[str, dict[str, FileMetadata]]:
+    """Returns the root and, by their paths relative to it, the objects under a folder, in a glob, or of a name.
+
+    Args:
+      path: URI; slashes at its end mean nothing, as in local paths; Beam alone would list what is on top.
+    """
+    path = path.rstrip("/")
+    root = _root_of(path)
+    # A bucket alone is no object, and may not be asked for as one.
+    matched = _match(path) if "://" in root else []
+    if not matched and not glob.has_magic(path):
+        root, matched = path, _match(f"{path}/**")
+    # An object whose name ends in a slash is how consoles fake an empty folder.
+    objects = {item.path[len(root) + 1 :]: item for item in matched if not item.path.endswith("/")}
+    return root, {name: item for name, item in objects.items() if not names.is_hidden(name)}
+
+
+def _match(pattern: str) -> list[FileMetadata]:
+    return FileSystems.match([pattern])[0].metadata_list
+
+
+def _root_of(path: str) -> str:
+    """The folder of a file, or the one above the first wildcard of a glob."""
     root = posixpath.dirname(path)
     while glob.has_magic(root):
         root = posixpath.dirname(root)
-    if remote:
-        return root, _relative(root, matched)
-    return root, [_checked(full, root) for full in matched if not names.is_hidden(full[len(root) + 1 :])]
-
-
-def _match(pattern: str) -> list[str]:
-    return [found.path for found in FileSystems.match([pattern])[0].metadata_list]
-
-
-def _relative(root: str, paths: list[str]) -> list[str]:
-    # An object whose name ends in a slash is how consoles fake an empty folder.
-    relative = (path[len(root) + 1 :] for path in paths if not path.endswith("/"))
-    return [path for path in relative if not names.is_hidden(path)]
+    return root
 
 
 def _walk(root: str) -> Iterator[str | names.Reject]:
@@ -292,12 +306,12 @@ def _checked(full: str, root: str) -> str | names.Reject:
 def _find_manifest(source: Source, root: str, files: list[str]) -> str | None:
     if source.manifest:
         return source.manifest if "://" in source.manifest else os.path.abspath(source.manifest)
-    path = source.path if "://" in source.path else os.path.abspath(source.path)
+    path = source.path.rstrip("/") if "://" in source.path else os.path.abspath(source.path)
     if names.suffix(path) in names.MANIFEST_SUFFIXES:
         return path
     if not source.labeled:
         return None
-    is_folder = root == path.rstrip("/")
+    is_folder = root == path
     beside = files if is_folder else _siblings(root)
     wanted = [f"labels{end}" for end in names.MANIFEST_SUFFIXES]
     if not is_folder:
@@ -315,7 +329,7 @@ def _find_manifest(source: Source, root: str, files: list[str]) -> str | None:
 
 def _siblings(root: str) -> list[str]:
     if "://" in root:
-        return [path[len(root) + 1 :] for path in _match(posixpath.join(root, "*"))]
+        return [item.path[len(root) + 1 :] for item in _match(posixpath.join(root, "*"))]
     return os.listdir(root)
 
 

@@ -95,8 +95,9 @@ def again(seen: Look, paths: list[str]) -> dict[str, State | None]:
 def _list(path: str) -> tuple[str, Iterator[tuple[str, names.Reject | tuple[State, float | None]]]]:
     if "://" in path:
         return _list_remote(path)
+    path = os.path.abspath(path)
     if _is_empty(path):
-        return os.path.abspath(path), iter(())
+        return path, iter(())
     root, found = sources.list_files(path)
     return root, _with_states(root, found)
 
@@ -133,16 +134,8 @@ def _local_state(status: os.stat_result) -> tuple[State, float]:
 
 
 def _list_remote(path: str) -> tuple[str, Iterator[tuple[str, tuple[State, None]]]]:
-    matched = FileSystems.match([path])[0].metadata_list
-    root = path.rstrip("/")
-    if matched:
-        root = posixpath.dirname(root)
-        while any(sign in root for sign in "*?["):
-            root = posixpath.dirname(root)
-    else:
-        matched = FileSystems.match([f"{root}/**"])[0].metadata_list
-    relative = ((item.path[len(root) + 1 :], item) for item in matched if not item.path.endswith("/"))
-    return root, ((name, (_state_of(item), None)) for name, item in relative if not names.is_hidden(name))
+    root, objects = sources.list_remote(path)
+    return root, ((name, (_state_of(item), None)) for name, item in objects.items())
 
 
 def _remote_state(uri: str) -> State:

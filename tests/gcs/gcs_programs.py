@@ -38,6 +38,22 @@ def ingest(root: str, name: str = "ingested") -> dict[str, Any]:
     return {"splits": json.loads(examples.split_names)}
 
 
+def look(root: str) -> dict[str, Any]:
+    """What both ingestions see of a bucket's folders, with slashes at their ends and without, and of its own root."""
+    from components.image_example_gen import sources
+    from components.span_ingest import listing
+
+    seen = {}
+    for path in ("photos", "photos/", "photos//", "", "/", "week-{SPAN}/", "empty/"):
+        uri = f"{root}/{path}" if path.strip("/") else f"{root}{path}"
+        spans = listing.look(uri)
+        seen[path] = [spans.root, sorted(spans.files), sorted(spans.rejects)]
+        if spans.files and "{" not in path:
+            listed, files = sources.list_files(uri)
+            assert [listed, sorted(files), []] == seen[path], (uri, files)
+    return seen
+
+
 def ingest_in_runs(root: str) -> dict[str, Any]:
     """Ingests again and again, each run into a folder of its own, until one ends; tells how the others failed."""
     failed: list[str] = []

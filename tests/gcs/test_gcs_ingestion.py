@@ -72,3 +72,15 @@ def test_ingestion_leaves_its_account_and_nothing_of_its_work(ran, object_store)
 def test_tensorflow_reads_what_ingestion_and_beam_have_written(ran, object_store):
     assert ran["reread"] == {name: ["a"] * 6 + ["b"] * 6 for name in ("ingested", "by_beam")}
     assert object_store.names(_BUCKET, "by_beam/") == ["by_beam/records-00000-of-00001.gz"]
+
+
+def test_folders_are_seen_whole_whatever_slash_ends_them_and_a_bucket_is_one(object_store):
+    files = {"photos/": b"", "photos/top.png": b"1", "photos/a/": b"", "photos/a/1.png": b"2", "empty/": b""}
+    _put(object_store.client.create_bucket("looked-at"), files | {"week-1/b.png": b"3", "week-x/c.png": b"4"})
+    seen = object_store.run("gs://looked-at", "look")["look"]
+    for path in ("photos", "photos/", "photos//"):
+        assert seen[path] == ["gs://looked-at/photos", ["a/1.png", "top.png"], []]
+    every = ["photos/a/1.png", "photos/top.png", "week-1/b.png", "week-x/c.png"]
+    assert seen[""] == seen["/"] == ["gs://looked-at", every, []]
+    assert seen["week-{SPAN}/"] == ["gs://looked-at", ["week-1/b.png"], []]
+    assert seen["empty/"] == ["gs://looked-at/empty", [], []]

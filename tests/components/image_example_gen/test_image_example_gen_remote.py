@@ -57,6 +57,14 @@ def test_a_remote_glob_object_or_archive_is_read(store, tmp_path, path):
     assert ingest(tmp_path, source(path)).keys() == expected
 
 
+@pytest.mark.parametrize("name", ["unlabeled", "labeled"])
+def test_a_remote_folder_with_a_slash_at_its_end_is_read_whole_and_its_marker_is_no_reject(store, tmp_path, name):
+    store({"": b"", "cat/": b"", "cat/1.png": png(1), "dog/deep/2.png": png(2), "top.cls": b"cow", "top.png": png(3)})
+    run = ingest(tmp_path, source(f"{BUCKET}/", name))
+    assert run.keys() == ["cat/1", "dog/deep/2", "top"] and run.rejects == []
+    assert run.summary[name]["read"] == 3
+
+
 def test_remote_class_folders_and_class_files_give_labels(store, tmp_path):
     store({"cat/1.png": png(1), "2.png": png(2), "2.cls": b"dog\n"})
     assert ingest(tmp_path, source(BUCKET, "labeled")).labels() == {"cat/1": "cat", "2": "dog"}

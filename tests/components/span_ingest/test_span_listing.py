@@ -3,6 +3,7 @@
 import os
 
 import pytest
+from memory_file_system import OBJECTS
 from span_fixtures import png, run, write_files
 
 from components.span_ingest import listing
@@ -30,6 +31,26 @@ def test_globs_archives_and_nothing(tmp_path):
     assert seen(tmp_path / "empty") == set()
     with pytest.raises(ValueError, match="does not exist"):
         listing.look(str(tmp_path / "nowhere"))
+
+
+@pytest.mark.parametrize("slash", ["", "/", "//"])
+@pytest.mark.parametrize("marked", [True, False])
+def test_remote_folder_is_seen_whole_with_a_slash_at_its_end_or_without_and_with_a_marker_or_without(
+    monkeypatch, slash, marked
+):
+    """A marker is an empty object with the folder's name, as consoles make it."""
+    objects = dict.fromkeys(["photos/top.png", "photos/a/1.png", "photos/.git/x.png", "photos2/b.png"], b"1")
+    markers = dict.fromkeys(["photos/", "photos/a/", "photos/empty/"], b"") if marked else {}
+    for name, data in (objects | markers).items():
+        monkeypatch.setitem(OBJECTS, f"mem://bucket/{name}", data)
+    look = listing.look(f"mem://bucket/photos{slash}")
+    assert (look.root, set(look.files), look.rejects) == ("mem://bucket/photos", {"top.png", "a/1.png"}, {})
+
+
+def test_remote_glob_of_files_takes_none_out_of_folders(monkeypatch):
+    monkeypatch.setitem(OBJECTS, "mem://bucket/photos/a/1.png", b"1")
+    assert seen("mem://bucket/photos/*") == set()
+    assert seen("mem://bucket/*/a/*.png") == {"photos/a/1.png"}
 
 
 def test_folder_that_vanishes_while_it_is_listed_is_as_one_that_was_never_there(tmp_path, monkeypatch):
