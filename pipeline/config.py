@@ -48,7 +48,9 @@ class DataConfig(Settings):
     )
     max_image_size_px: Annotated[int, Field(ge=8)] = Field(64, description="what a laptop trains on in minutes")
     max_pixels: Count = Field(50_000_000, description="an image of more is rejected as a decompression bomb")
-    max_rejected_share: Probability = Field(0.2, description="more rejected images than this stop the run")
+    max_rejected_share: Probability = Field(
+        0.2, description="more rejected images than this stop the run; of a delivery that becomes a span, ten or more"
+    )
 
     @model_validator(mode="before")
     @classmethod

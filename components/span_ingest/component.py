@@ -65,7 +65,8 @@ class SpanIngest(base_beam_component.BaseBeamComponent):
           settings: JSON of `RetrainConfig`, with a store.
           exclude: Examples whose test images must not be in the window.
           max_pixels: images over this are rejected before their pixels are decoded.
-          max_rejected_share: share, 0 to 1, of a delivery's images; more rejects than this fail the run.
+          max_rejected_share: share, 0 to 1, of a delivery's images; more rejects than this fail the run, unless they
+            are very few.
           min_window_images: a window of fewer waits for more.
           seed: of the shares of older spans.
           num_shards: least files a span. A writer holds one in memory, so of large sources there are more.

@@ -14,6 +14,9 @@ from components.span_ingest.delivery import Delivery
 from components.span_ingest.ledger import Ledger
 from components.span_ingest.store import Counts, Span, SpanStore, now
 
+# Of fewer rejects a share says nothing: a README that comes alone is all of its delivery, and would stop every run
+# from then on. So few become rows of a span and are not read again; a delivery that went wrong has more.
+LEAST_REJECTS = 10
 # More rivals than this in one cycle are no rivals, but a fault.
 _MOST_RACES = 10
 SOURCE = "unlabeled"
@@ -29,7 +32,8 @@ class Settings:
       source: path with what grows, see `listing.look`.
       settle_s: see `delivery.plan`.
       max_pixels: images of more are rejected.
-      max_rejected_share: more rejects of a delivery than this stop the run, and no span is made.
+      max_rejected_share: more rejects of a delivery than this, and `LEAST_REJECTS` or more, stop the run, and no span
+        is made.
       num_shards: files a span; more where they would be larger than fits into memory.
       with_perceptual_hash: whether each image's is kept in the ledger.
     """
@@ -200,8 +204,9 @@ def _ingest(
     finally:
         # It holds all images a second time.
         store.abandon(f"{attempt}/work")
-    summary.check(part.accounts, [source], splits=(), max_rejected_share=settings.max_rejected_share)
     account = part.accounts.get(SOURCE, summary.Account())
+    share = settings.max_rejected_share if account.rejected >= LEAST_REJECTS else 1.0
+    summary.check(part.accounts, [source], splits=(), max_rejected_share=share)
     rows = deliveries.rows_of(part.told, delivery)
     counts = Counts(account.read, account.kept, account.duplicate, account.rejected)
     told = deliveries.counted(rows)

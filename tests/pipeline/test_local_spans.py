@@ -135,6 +135,16 @@ def test_rejects_of_a_delivery_are_told_with_where_they_are_explained(weeks, sam
     assert "half.png" in reject
 
 
+def test_week_of_one_stray_file_has_nothing_to_do_and_leaves_nothing_for_the_next(weeks, sample_pngs):
+    weeks.deliver({f"{n}.png": sample_pngs["cat"][n] for n in range(16, 24)})
+    assert weeks.run() is None
+    weeks.deliver({"README.md": b"photos of cats"})
+    assert weeks.run() is None
+    assert "\nspan 2: read 1 = kept 0 + duplicate 0 + rejected 1" in weeks.printed
+    assert "no new images: nothing to do" in weeks.printed and weeks.store.trained() == 1
+    assert weeks.run() == "no new images: nothing to do"
+
+
 def test_few_new_images_wait_for_more_and_then_all_are_trained_on(weeks, sample_pngs):
     retrain = weeks.config.retrain.model_copy(update={"min_new_images": 3})
     weeks.config = weeks.config.model_copy(update={"retrain": retrain})

@@ -19,6 +19,9 @@ from span_fixtures import png, read_here, run, write_files
 from components.image_example_gen import ingest
 from components.span_ingest import cycle
 from components.span_ingest.store import Counts, SpanStore
+from pipeline.config import DataConfig
+
+DEFAULT_SHARE = {"max_rejected_share": DataConfig().max_rejected_share}
 
 
 @pytest.fixture
@@ -159,13 +162,46 @@ def test_link_out_of_the_folder_is_rejected_once(source, store, tmp_path):
     assert run(store, source).delivery.is_empty
 
 
+@pytest.mark.parametrize("stray", [{"README.md": b"photos"}, {"half.png": png(7)[:40]}, "link", "folder"])
+def test_one_stray_file_alone_is_a_span_of_rejects_and_is_not_read_again(source, store, tmp_path, stray):
+    write_files(source, {"a.png": png(1)})
+    run(store, source, **DEFAULT_SHARE)
+    if isinstance(stray, dict):
+        write_files(source, stray)
+    elif stray == "link":
+        write_files(tmp_path, {"secret.png": png(9)})
+        (source / "out.png").symlink_to(tmp_path / "secret.png")
+    else:
+        (source / "elsewhere").symlink_to(tmp_path)
+    found = run(store, source, **DEFAULT_SHARE)
+    assert found.made.counts == Counts(1, 0, 0, 1)
+    verdict = cycle.judge(found.spans, trained=1, in_window=1, min_new_images=1, min_window_images=1)
+    assert verdict.words == "no new images: nothing to do"
+    assert run(store, source, **DEFAULT_SHARE).delivery.is_empty
+
+
+@pytest.mark.parametrize(
+    ("good", "bad", "is_refused"), [(0, 9, False), (0, 10, True), (30, 10, True), (40, 10, False)]
+)
+def test_share_of_rejects_is_judged_from_ten_of_them(source, store, good, bad, is_refused):
+    write_files(
+        source, {f"{seed}.png": png(seed) for seed in range(good)} | {f"{n}.bad": b"?%d" % n for n in range(bad)}
+    )
+    if is_refused:
+        with pytest.raises(ValueError, match=f"{bad} of {good + bad} images .* were rejected"):
+            run(store, source, **DEFAULT_SHARE)
+        assert store.spans() == []
+    else:
+        assert run(store, source, **DEFAULT_SHARE).made.counts == Counts(good + bad, good, 0, bad)
+
+
 def test_more_rejects_than_allowed_make_no_span_and_are_looked_at_again(source, store):
-    write_files(source, {"a.png": png(1), "b.png": b"", "c.png": b"text"})
-    with pytest.raises(ValueError, match=r"2 of 3 images .* were rejected"):
+    write_files(source, {"a.png": png(1), **{f"{number}.bad": b"text" for number in range(10)}})
+    with pytest.raises(ValueError, match=r"10 of 11 images .* were rejected"):
         run(store, source, max_rejected_share=0.5)
     assert fixtures.files_of(store) == set()
-    write_files(source, {f"{seed}.png": png(seed) for seed in range(2, 5)})
-    assert run(store, source, max_rejected_share=0.5).made.counts == Counts(6, 4, 0, 2)
+    write_files(source, {f"{seed}.png": png(seed) for seed in range(2, 13)})
+    assert run(store, source, max_rejected_share=0.5).made.counts == Counts(22, 12, 0, 10)
 
 
 def test_file_that_is_still_being_written_is_left_for_the_next_run(source, store):
