@@ -1,5 +1,6 @@
 """A look at a source that grows: which files are there, and in which state each of them is."""
 
+import itertools
 import os
 import posixpath
 import stat
@@ -26,7 +27,8 @@ class Look(NamedTuple):
       root: that the paths are relative to.
       files: states by path; as text, in which bytes that are not UTF-8 are escaped.
       names: the paths as the file system knows them, by path.
-      rejects: what is no file to be read, such as a link out of the folder, by path; a folder's ends in a slash.
+      rejects: what is no file to be read, such as a link out of the folder, by path; a folder's ends in a slash, and
+        of files whose names are the same as text all but the first end in two slashes and a number.
       touched_s: when a file was last written or renamed, seconds since the epoch; local files only.
     """
 
@@ -56,6 +58,8 @@ def look(path: str) -> Look:
         is_folder = name.endswith("/")
         if name.lower().endswith(names.CLASS_SUFFIX) or (pattern and not is_folder and not pattern.match(name)):
             continue
+        if text in seen.files or text in seen.rejects:
+            text, found = _of_same_text(text, seen)
         if isinstance(found, names.Reject):
             seen.rejects[text] = found
         else:
@@ -92,6 +96,14 @@ def again(seen: Look, paths: list[str]) -> dict[str, State | None]:
     return states
 
 
+def _of_same_text(text: str, seen: Look) -> tuple[str, names.Reject]:
+    """A reject for a file that would be taken for another one: escaped bytes, beside a name that has the escape."""
+    # No local path has two slashes in a row, and only local names have bytes to be escaped.
+    path = next(path for n in itertools.count(2) if (path := f"{text}//{n}") not in seen.rejects)
+    detail = "another file's name is written the same, with bytes that are not UTF-8 escaped; rename one of them"
+    return path, names.Reject(names.text(posixpath.join(seen.root, path)), "same_name", detail)
+
+
 def _list(path: str) -> tuple[str, Iterator[tuple[str, names.Reject | tuple[State, float | None]]]]:
     if "://" in path:
         return _list_remote(path)
@@ -99,6 +111,8 @@ def _list(path: str) -> tuple[str, Iterator[tuple[str, names.Reject | tuple[Stat
     if _is_empty(path):
         return path, iter(())
     root, found = sources.list_files(path)
+    # Of two names that are written the same it decides which is read.
+    found.sort(key=lambda item: (isinstance(item, names.Reject), getattr(item, "uri", item)))
     return root, _with_states(root, found)
 
 

@@ -1,5 +1,6 @@
 """What a look at a source sees: folders, globs, dates and numbers in paths, hostile names."""
 
+import hashlib
 import os
 
 import pytest
@@ -7,7 +8,7 @@ from memory_file_system import OBJECTS
 from span_fixtures import png, run, write_files
 
 from components.span_ingest import listing
-from components.span_ingest.store import SpanStore
+from components.span_ingest.store import Counts, SpanStore
 
 
 def seen(path) -> set[str]:
@@ -119,3 +120,18 @@ def test_hostile_names_are_known_again(tmp_path):
     assert made.counts.kept == len(odd) + 1
     assert {row["path"] for row in store.rows(made)} == {*odd, "caf\\xe9.png"}
     assert run(store, source).delivery.is_empty
+
+
+def test_of_names_that_are_written_the_same_one_is_read_and_the_others_are_rejects(tmp_path):
+    source, store = tmp_path / "in", SpanStore(str(tmp_path / "store"))
+    alike = [rb"\xe9\xe8.png", rb"\xe9" + b"\xe8.png", b"\xe9" + rb"\xe8.png", b"\xe9\xe8.png"]
+    write_files(source, {os.fsdecode(name): png(number) for number, name in enumerate(alike)})
+    made = run(store, source).made
+    assert made.counts == Counts(read=4, kept=1, duplicate=0, rejected=3)
+    rows = {row["path"]: row for row in store.rows(made)}
+    text = r"\xe9\xe8.png"
+    assert set(rows) == {text, *(f"{text}//{number}" for number in (2, 3, 4))}
+    assert rows[text]["sha256"] == hashlib.sha256(png(0)).hexdigest() and rows[f"{text}//2"]["reason"] == "same_name"
+    assert run(store, source).delivery.is_empty
+    (source / os.fsdecode(alike[0])).unlink()
+    assert run(store, source).made.counts == Counts(1, 1, 0, 0)
