@@ -1,5 +1,6 @@
 """A look at the sources before anything runs: do they exist, have they changed, can a batch be filled."""
 
+import collections
 import hashlib
 import os
 import tarfile
@@ -77,38 +78,48 @@ def _look(wanted: list[sources.Source]) -> SourceLook:
 
 
 def _states(source: sources.Source, work: list[sources.Work]) -> Iterator[str]:
-    """One line for each file: path, size, time of the last change."""
-    paths = {os.path.join(item.root, entry.path) for item in work for entry in item.entries if _is_entry(entry)}
+    """One line for each file: path, size, time of the last change; of one that is gone since it was listed, less."""
+    paths = collections.defaultdict(set)
+    for item in work:
+        paths[item.root] |= {os.path.join(item.root, entry.path) for entry in item.entries if _is_entry(entry)}
     if source.manifest:
-        paths.add(source.manifest)
-    for path in paths:
-        if "://" in path:
-            found = FileSystems.match([path])[0].metadata_list[0]
-            yield f"{path}\0{found.size_in_bytes}\0{found.last_updated_in_seconds}\n"
-        else:
-            try:
-                state = os.stat(path)
-            except OSError as error:
-                # Gone since it was listed, or in a folder that may not be entered: ingestion says what becomes of it.
-                yield f"{path}\0{error.errno}\n"
-            else:
-                yield f"{path}\0{state.st_size}\0{state.st_mtime_ns}\n"
+        paths[os.path.dirname(source.manifest)].add(source.manifest)
+    for root, below in paths.items():
+        yield from _remote_states(root, below) if "://" in root else map(_local_state, below)
+
+
+def _remote_states(root: str, paths: set[str]) -> Iterator[str]:
+    found = {
+        item.path: f"{item.size_in_bytes}\0{item.last_updated_in_seconds}" for item in sources.look_again(root, paths)
+    }
+    return (f"{path}\0{found.get(path, 'gone')}\n" for path in paths)
+
+
+def _local_state(path: str) -> str:
+    try:
+        state = os.stat(path)
+    except OSError as error:
+        # Gone since it was listed, or in a folder that may not be entered: ingestion says what becomes of it.
+        return f"{path}\0{error.errno}\n"
+    return f"{path}\0{state.st_size}\0{state.st_mtime_ns}\n"
 
 
 def _count(work: sources.Work) -> int | None:
     if work.kind in ("files", "rejects"):
         return len(work.entries)
     path = os.path.join(work.root, work.entries[0].path)
-    if work.kind == "tfrecords" or "://" in path or os.path.getsize(path) > _COUNTED_ARCHIVE_BYTES:
+    if work.kind == "tfrecords" or "://" in path:
         return None
     try:
+        if os.path.getsize(path) > _COUNTED_ARCHIVE_BYTES:
+            return None
         if work.kind == "zip":
             with zipfile.ZipFile(path) as archive:
                 return len(archive.infolist())
         with tarfile.open(path) as archive:
             return sum(1 for _ in archive)
     except (OSError, tarfile.TarError, zipfile.BadZipFile):
-        return None  # broken: ingestion keeps what it can of it and says so
+        return None  # broken or gone: ingestion keeps what it can of it and says so
 
 
 def _is_entry(entry: object) -> bool:

@@ -136,14 +136,20 @@ def total_bytes(work: Iterable[Work]) -> int:
                 continue
             with contextlib.suppress(OSError):
                 local += os.stat(full).st_size
-    return local + sum(_remote_bytes(root, paths) for root, paths in remote.items())
+    return local + sum(found.size_in_bytes for root, paths in remote.items() for found in look_again(root, paths))
 
 
-def _remote_bytes(root: str, paths: set[str]) -> int:
+def look_again(root: str, paths: set[str]) -> Iterator[FileMetadata]:
+    """Yields what a store says of objects now, but of those that are gone.
+
+    Args:
+      root: that all of them are below.
+      paths: their URIs.
+    """
     # A request for each of a few files, or one listing of all that is there.
     patterns = sorted(paths) if len(paths) <= _ASKED_ONE_BY_ONE else [f"{root.rstrip('/')}/**"]
-    found = (file for match in FileSystems.match(patterns) for file in match.metadata_list)
-    return sum(file.size_in_bytes for file in found if file.path in paths)
+    found = (item for match in FileSystems.match(patterns) for item in match.metadata_list)
+    return (item for item in found if item.path in paths)
 
 
 def read(work: Work, *, max_bytes: int) -> Iterator[archives.Item]:

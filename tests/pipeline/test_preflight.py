@@ -1,7 +1,9 @@
 import os
 
 import pytest
+from memory_file_system import OBJECTS, MemoryFileSystem
 
+from components.image_example_gen import sources
 from pipeline import preflight
 from pipeline.config import load_config
 from trainer.config import ConfigError
@@ -57,3 +59,50 @@ def test_fingerprint_changes_with_the_files(sample_pngs, tmp_path, change):
     else:
         (tmp_path / "labels.csv").write_text("key,label\n0,cat\n1,dog\n2,dog\n3,cow\n")
     assert look(tmp_path)["labeled"].fingerprint != before
+
+
+@pytest.fixture
+def bucket(monkeypatch, sample_pngs):
+    """A folder on a store, of 40 images in two classes."""
+    for name, pngs in list(sample_pngs.items())[:2]:
+        for number, png in enumerate(pngs[:20]):
+            monkeypatch.setitem(OBJECTS, f"mem://bucket/images/{name}/{number}.png", png)
+    return "mem://bucket/images"
+
+
+@pytest.mark.parametrize("left", [40, 4])
+def test_remote_file_that_vanishes_after_the_listing_changes_the_fingerprint(bucket, monkeypatch, left):
+    for name in sorted(OBJECTS)[left:]:
+        monkeypatch.delitem(OBJECTS, name)
+    before, plan = look(bucket)["labeled"], sources.plan
+
+    def plan_and_lose_one(source):
+        planned = plan(source)
+        monkeypatch.delitem(OBJECTS, min(OBJECTS), raising=False)
+        return planned
+
+    assert look(bucket)["labeled"] == before
+    monkeypatch.setattr(sources, "plan", plan_and_lose_one)
+    assert look(bucket)["labeled"].fingerprint != before.fingerprint
+
+
+def test_many_remote_files_are_looked_at_in_few_requests(bucket, monkeypatch):
+    asked, exists, listed = [], MemoryFileSystem.exists, MemoryFileSystem._list
+    monkeypatch.setattr(MemoryFileSystem, "exists", lambda self, path: asked.append(path) or exists(self, path))
+    monkeypatch.setattr(MemoryFileSystem, "_list", lambda self, path: asked.append(path) or listed(self, path))
+    look(bucket)
+    assert len(asked) < 10
+
+
+def test_archive_that_vanishes_after_the_listing_is_left_to_ingestion(tmp_path, monkeypatch):
+    (tmp_path / "a.tar").write_bytes(b"")
+    (tmp_path / "b.png").write_bytes(b"")
+    plan = sources.plan
+
+    def plan_and_lose_one(source):
+        planned = plan(source)
+        (tmp_path / "a.tar").unlink(missing_ok=True)
+        return planned
+
+    monkeypatch.setattr(sources, "plan", plan_and_lose_one)
+    assert look(tmp_path)["labeled"].at_most is None
