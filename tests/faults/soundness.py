@@ -39,7 +39,7 @@ def _has_files(folder: Path) -> bool:
 
 
 def check_accounts(output: Path) -> int:
-    """No image is lost: read = kept + duplicate + rejected in each account, whose images are in the shards beside it.
+    """No image is lost by the accounts: read = kept + duplicate + rejected in each. Shards are not looked into.
 
     Returns:
         How many accounts there are.
