@@ -4,13 +4,14 @@
 #   stack.sh choose [1.16|1.21]   "1.21 /usr/bin/python3.13 why", or "refused: why not" in words; the newer where it can be
 #   stack.sh python 3.12          the path of such a Python, or nothing
 #
-# TFX 1.21 has wheels for Linux on x86_64 with glibc from 2.39 on, and for Apple silicon; TFX 1.16 for Linux on x86_64 with glibc
-# from 2.17 on, and for Intel Macs. Both lists are of ml-metadata and TFDV, of which no source is published that pip could build.
+# TFX 1.21 has wheels for Linux on x86_64 and for Apple silicon, TFX 1.16 for Linux on x86_64 and for Intel Macs: those of
+# ml-metadata and TFDV, of which no source is published that pip could build. On Linux the newest glibc counts that a wheel of
+# the lock file asks for: with TFX 1.21 it is theirs, with TFX 1.16 that of h5py, whose source wants an HDF5.
 set -u
 
 machine=$(uname -sm)
 newer_glibc=2.39
-older_glibc=2.17
+older_glibc=2.28
 
 # The first python of a version that really starts: a pyenv shim may be on the PATH without a version behind it.
 python_of() {

@@ -108,6 +108,7 @@ APPLE, INTEL_MAC = "Darwin arm64", "Darwin x86_64"
 @pytest.mark.parametrize(
     ("name", "glibc", "pythons", "asked", "taken", "why"),
     [
+        ("Linux x86_64", "2.28", ALL, "", ("1.16", "3.10"), "this machine has 2.28"),
         ("Linux x86_64", "2.36", ALL, "", ("1.16", "3.10"), "needs glibc 2.39 or later and this machine has 2.36"),
         ("Linux x86_64", "2.38", ALL, "", ("1.16", "3.10"), "this machine has 2.38"),
         ("Linux x86_64", "2.39", ALL, "", ("1.21", "3.13"), "the newer of the two stacks"),
@@ -131,7 +132,8 @@ def test_newer_stack_that_the_machine_can_run_is_taken_and_said(clone, name, gli
     ("name", "glibc", "pythons", "asked", "said"),
     [
         ("Linux x86_64", "2.36", ALL, "1.21", r"TFX 1\.21 needs glibc 2\.39 or later and this machine has 2\.36; .*"),
-        ("Linux x86_64", "", ALL, "", r"TFX 1\.21 needs glibc .* without; TFX 1\.16 needs glibc 2\.17 .* without"),
+        ("Linux x86_64", "", ALL, "", r"TFX 1\.21 needs glibc .* without; TFX 1\.16 needs glibc 2\.28 .* without"),
+        ("Linux x86_64", "2.27", ALL, "", r"TFX 1\.21 .*; TFX 1\.16 needs glibc 2\.28 or later .* has 2\.27"),
         ("Linux x86_64", "2.41", ("3.10",), "1.21", r"Python 3\.11, .* needed .*'pyenv install 3\.13'.*"),
         ("Linux x86_64", "2.41", ("3.11",), "1.16", r"Python 3\.10 is needed .*"),
         ("Linux x86_64", "2.41", (), "", r"Python 3\.11, 3\.12 or 3\.13 is needed .*"),
