@@ -39,12 +39,13 @@ glibc() {
 
 # Why this machine cannot run wheels for one platform each of Linux and macOS; nothing where it can.
 why_not() {
-    local needed=$1 mac=$2 here
+    local needed=$1 mac=$2 here minor
     case "$machine" in
         "Darwin $mac") ;;
         "Linux x86_64")
             here=$(glibc)
-            if ((${here%%.*} < 2 || ${here#*.} < ${needed#*.})); then
+            minor=${here#*.}
+            if ((${here%%.*} < 2 || ${minor%%.*} < ${needed#*.})); then
                 [ "$here" = 0.0 ] && echo "needs glibc $needed or later, which this Linux is without" \
                     || echo "needs glibc $needed or later and this machine has $here"
             fi ;;
@@ -63,7 +64,8 @@ choose() {
     why_not_newer=$(why_not "$newer_glibc" arm64)
     why_not_older=$(why_not "$older_glibc" x86_64)
     if [ "$asked" = 1.21 ] && [ -n "$why_not_newer" ]; then
-        refuse "TFX 1.21 $why_not_newer; 'make test-next' tries it on Linux in a Debian 13 of its own"
+        [ "$machine" = "Linux x86_64" ] && why_not_newer+="; 'make test-next' tries it in a Debian 13 of its own"
+        refuse "TFX 1.21 $why_not_newer"
     elif [ "$asked" = 1.16 ] && [ -n "$why_not_older" ]; then
         refuse "TFX 1.16 $why_not_older"
     elif [ -n "$why_not_newer" ] && [ -n "$why_not_older" ]; then
@@ -76,7 +78,7 @@ choose() {
             && python=$(python_of 3.10) && { echo "1.16 $python no Python 3.11, 3.12 or 3.13 is here for TFX 1.21"; return; }
         refuse "Python 3.11, 3.12 or 3.13 is needed for TFX 1.21: 'pyenv install 3.13', or put python3.13 on the PATH"
     fi
-    python=$(python_of 3.10) || refuse "Python 3.10 is needed (TFX 1.16 runs on no newer one): \
+    python=$(python_of 3.10) || refuse "Python 3.10 is needed (TFX 1.16 runs on no newer one${why_not_newer:+, and TFX 1.21 $why_not_newer}): \
 'pyenv install 3.10', or put python3.10 on the PATH"
     [ -n "$why_not_newer" ] && echo "1.16 $python TFX 1.21 $why_not_newer" || echo "1.16 $python the older of the two stacks"
 }

@@ -112,6 +112,8 @@ APPLE, INTEL_MAC = "Darwin arm64", "Darwin x86_64"
         ("Linux x86_64", "2.36", ALL, "", ("1.16", "3.10"), "needs glibc 2.39 or later and this machine has 2.36"),
         ("Linux x86_64", "2.38", ALL, "", ("1.16", "3.10"), "this machine has 2.38"),
         ("Linux x86_64", "2.39", ALL, "", ("1.21", "3.13"), "the newer of the two stacks"),
+        ("Linux x86_64", "2.38.9000", ALL, "", ("1.16", "3.10"), "this machine has 2.38.9000"),
+        ("Linux x86_64", "2.39.9000", ALL, "", ("1.21", "3.13"), "the newer of the two stacks"),
         ("Linux x86_64", "2.41", ("3.10", "3.11"), "", ("1.21", "3.11"), "the newer of the two stacks"),
         ("Linux x86_64", "2.41", ("3.10",), "", ("1.16", "3.10"), "no Python 3.11, 3.12 or 3.13 is here"),
         ("Linux x86_64", "2.41", ALL, "1.16", ("1.16", "3.10"), "the older of the two stacks"),
@@ -131,14 +133,17 @@ def test_newer_stack_that_the_machine_can_run_is_taken_and_said(clone, name, gli
 @pytest.mark.parametrize(
     ("name", "glibc", "pythons", "asked", "said"),
     [
-        ("Linux x86_64", "2.36", ALL, "1.21", r"TFX 1\.21 needs glibc 2\.39 or later and this machine has 2\.36; .*"),
+        ("Linux x86_64", "2.36", ALL, "1.21", r"TFX 1\.21 needs glibc 2\.39 or .* has 2\.36; 'make test-next' .*"),
+        ("Linux x86_64", "2.35", ("3.12",), "", r"Python 3\.10 is needed .*, and TFX 1\.21 needs .* has 2\.35\).*"),
+        (INTEL_MAC, "", ("3.12",), "", r"Python 3\.10 is needed .*, and TFX 1\.21 has .* is Darwin x86_64\).*"),
         ("Linux x86_64", "", ALL, "", r"TFX 1\.21 needs glibc .* without; TFX 1\.16 needs glibc 2\.28 .* without"),
         ("Linux x86_64", "2.27", ALL, "", r"TFX 1\.21 .*; TFX 1\.16 needs glibc 2\.28 or later .* has 2\.27"),
         ("Linux x86_64", "2.41", ("3.10",), "1.21", r"Python 3\.11, .* needed .*'pyenv install 3\.13'.*"),
-        ("Linux x86_64", "2.41", ("3.11",), "1.16", r"Python 3\.10 is needed .*"),
+        ("Linux x86_64", "2.41", ("3.11",), "1.16", r"Python 3\.10 is needed \(TFX 1\.16 runs on no newer one\).*"),
         ("Linux x86_64", "2.41", (), "", r"Python 3\.11, 3\.12 or 3\.13 is needed .*"),
         ("Linux x86_64", "2.41", ALL, "1.17", r"STACK is '1\.17', and there are 1\.16 and 1\.21"),
         ("Linux aarch64", "2.41", ALL, "", r"TFX 1\.21 has packages for .*; TFX 1\.16 has packages for .*"),
+        ("Linux aarch64", "2.41", ALL, "1.21", r"TFX 1\.21 has packages for .*, and this is Linux aarch64"),
         (APPLE, "", ALL, "1.16", r"TFX 1\.16 has packages for .* Macs on x86_64, and this is Darwin arm64"),
     ],
 )  # fmt: skip
