@@ -12,9 +12,6 @@ set -euo pipefail
 suite=trixie
 # pyfarmhash and crcmod exist as source only.
 packages=python3.13,python3.13-venv,python3-dev,g++,make,git,ca-certificates,procps
-root=$(realpath -m "$1")
-command=$2
-shared=${3:+$(realpath "$3")}
 inside=
 
 skip() {
@@ -89,7 +86,10 @@ enter() {
 }
 
 look_for_what_is_needed
+# After it, since the realpath of a Mac knows no -m.
+root=$(realpath -m "$1")
+shared=${3:+$(realpath "$3")}
 make_root
 lay_tree
 hand_over_settings
-enter "$command"
+enter "$2"

@@ -85,6 +85,14 @@ def test_what_is_missing_is_the_reason_for_skipping(machine, tool, answer, reaso
     assert not (machine / "root").exists()
 
 
+def test_mac_whose_realpath_knows_no_option_is_skipped(machine):
+    script(machine / "bin" / "uname", "echo Darwin arm64")
+    script(machine / "bin" / "realpath", "echo 'realpath: illegal option -- m' >&2; exit 1")
+    done = run(machine)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("skipped: ") and "this is Darwin arm64" in done.stdout
+
+
 def test_command_runs_in_a_copy_of_the_tree_with_the_settings_of_the_index_and_no_others(machine):
     certificates = machine / "certificates.crt"
     certificates.write_text("of this machine")
