@@ -6,7 +6,8 @@
 #                                           COMMAND; the folder SHARED, if given, is in there at the same path, which is $SHARED for COMMAND
 #
 # Needs root, debootstrap, a mirror of Debian and the right to make mount namespaces; where one is missing it says so and ends with
-# 0. The mirror is debootstrap's own, or DEBIAN_MIRROR. The settings by which pip and uv find their index here are handed over, never written down.
+# 0. Where another call works in FOLDER it says that, and ends with 1. The mirror is debootstrap's own, or DEBIAN_MIRROR. The settings
+# by which pip and uv find their index here are handed over, never written down.
 set -euo pipefail
 
 suite=trixie
@@ -34,6 +35,16 @@ apart() {
     wait "$inside"
 }
 trap 'kill -KILL "$inside" 2>/dev/null; echo "interrupted" >&2; exit 130' INT TERM HUP
+
+# What runs inside inherits the lock, so that it holds also where this script alone was killed.
+lock() {
+    mkdir -p "${root%/*}/"
+    exec 9>"$root.lock"
+    flock --nonblock 9 || {
+        echo "another call works in $root; wait until it has ended" >&2
+        exit 1
+    }
+}
 
 make_root() {
     [ "$(cat "$root/.made" 2>/dev/null)" = "$suite $packages" ] && return
@@ -89,6 +100,7 @@ look_for_what_is_needed
 # After it, since the realpath of a Mac knows no -m.
 root=$(realpath -m "$1")
 shared=${3:+$(realpath "$3")}
+lock
 make_root
 lay_tree
 hand_over_settings

@@ -1,4 +1,4 @@
-"""`make test-next` without a Debian 13: when it is skipped, and that no mount outlives it, however it ends."""
+"""`make test-next` without a Debian 13: when it is skipped or refused, and that no mount outlives its end."""
 
 import os
 import select
@@ -16,6 +16,7 @@ TOOLS = (
     "cat",
     "cp",
     "env",
+    "flock",
     "git",
     "grep",
     "install",
@@ -63,6 +64,13 @@ def run(machine, **environment):
         [BASH, str(ROOT / "tests" / "debian13.sh"), "../root", "make test"],
         cwd=machine / "source", env={"PATH": str(machine / "bin"), "HOME": str(machine), **environment},
         capture_output=True, text=True, timeout=30, check=False,
+    )  # fmt: skip
+
+
+def start(machine):
+    return subprocess.Popen(
+        [BASH, str(ROOT / "tests" / "debian13.sh"), "../root", "make test"],
+        cwd=machine / "source", env={"PATH": str(machine / "bin"), "HOME": str(machine)}, stdout=subprocess.DEVNULL,
     )  # fmt: skip
 
 
@@ -142,6 +150,28 @@ def test_exit_code_of_the_command_is_the_scripts(machine):
     assert run(machine).returncode == 7
 
 
+def test_second_call_is_refused_while_anything_runs_in_the_root(machine):
+    """Also after the first one was killed, which leaves what it had started."""
+    told, end = machine / "told", machine / "end"
+    os.mkfifo(told)
+    os.mkfifo(end)
+    script(machine / "bin" / "chroot", f"exec 3> {told}", "echo runs >&3", f"cat {end}")
+    process = start(machine)
+    with told.open() as lines:
+        assert lines.readline() == "runs\n"
+        script(machine / "bin" / "chroot", "exit 0")
+        refused = [run(machine)]
+        process.kill()
+        process.wait(timeout=10)
+        refused.append(run(machine))
+        end.write_text("")
+        assert lines.read() == ""
+    for done in refused:
+        assert done.returncode == 1 and f"another call works in {machine}/root" in done.stderr
+    assert len((machine / "debootstrapped").read_text().splitlines()) == 1
+    assert run(machine).returncode == 0
+
+
 def mounts_below(path):
     return [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if f" {path}/" in line]
 
@@ -171,10 +201,7 @@ def test_no_mount_and_no_process_is_left(machine, end):
         "sleep 30" if end == "interrupt" else end,
     )
     (machine / "bin" / "sleep").symlink_to(shutil.which("sleep"))
-    process = subprocess.Popen(
-        [BASH, str(ROOT / "tests" / "debian13.sh"), "../root", "make test"],
-        cwd=machine / "source", env={"PATH": str(machine / "bin"), "HOME": str(machine)}, stdout=subprocess.DEVNULL,
-    )  # fmt: skip
+    process = start(machine)
     with told.open() as lines:
         inside = "".join(iter(lines.readline, "mounted\n"))
         if end == "interrupt":
