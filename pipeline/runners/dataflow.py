@@ -1,7 +1,5 @@
 """Beam on Dataflow: the arguments that make a Beam stage hire workers."""
 
-from apache_beam.options.pipeline_options import PipelineOptions, SetupOptions
-
 from pipeline.config import PipelineConfig
 
 
@@ -32,13 +30,5 @@ def dataflow_args(config: PipelineConfig) -> list[str]:
     args += [f"--dataflow_kms_key={vertex.kms_key}"] if vertex.kms_key else []
     args += [f"--subnetwork={workers.subnetwork}"] if workers.subnetwork else []
     args += [] if workers.public_ips else ["--no_use_public_ips"]
-    args += ["--no_save_main_session"] if _main_session_may_travel() else []
-    return args
-
-
-def _main_session_may_travel() -> bool:
-    """Whether this Beam would pickle the start command of a node for the workers, where nobody says anything.
-
-    Beam 2.64 of TFX 1.16 does not, and does not know how to be told.
-    """
-    return PipelineOptions([]).view_as(SetupOptions).save_main_session is None
+    # Beam 2.74 would pickle a node's start command for the workers. Beam 2.64 would not, and passes over the flag.
+    return [*args, "--no_save_main_session"]

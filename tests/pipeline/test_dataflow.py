@@ -11,6 +11,7 @@ from apache_beam.options.pipeline_options import (
     StandardOptions,
     WorkerOptions,
 )
+from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_run_executor
 
 from pipeline.config import load_config
 from pipeline.runners import kubeflow
@@ -60,6 +61,19 @@ def test_workers_run_the_image_of_the_pipeline_in_its_region_and_below_its_root(
     assert cloud.service_account_email == "simclr-dataflow@my-project.iam.gserviceaccount.com"
     assert cloud.labels == ["team=vision"]
     assert "use_runner_v2" in options.get_all_options()["experiments"]
+
+
+def test_main_session_stays_here_whichever_stack_compiles_and_runs_a_node():
+    """As a node's container reads its arguments. Beam 2.64 does not know the flag and passes over it alone."""
+    given = dataflow_args(example())
+    assert given[-1] == "--no_save_main_session"
+    own = ["--executor_class_path=a.B", "--json_serialized_invocation_args={}"]
+    _, handed_on = kubeflow_v2_run_executor._parse_flags([*own, *given])
+    assert handed_on == given
+    options = PipelineOptions(handed_on)
+    assert options.view_as(SetupOptions).save_main_session is False
+    found, others = options.get_all_options(), PipelineOptions(given[:-1]).get_all_options()
+    assert found == others | {"save_main_session": False}
 
 
 @pytest.mark.parametrize("field", ["vertex.pipeline_root", "beam.dataflow.temp_location"])
