@@ -122,6 +122,13 @@ def test_tpu_without_an_image_of_its_own_is_a_warning():
     assert "tpu.Dockerfile" not in words(offline.check(config(), TABLE), "vertex.pretraining.image")
 
 
+@pytest.mark.parametrize(("tfx", "overrides", "warned"), [("1.16.0", (), 0), ("1.21.0", (), 1), ("1.21.0", T4, 0)])
+def test_tpu_is_a_warning_where_what_compiles_is_not_of_its_images_stack(monkeypatch, tfx, overrides, warned):
+    monkeypatch.setattr(offline, "version", {"tfx": tfx}.get)
+    told = [item for item in offline.check(config(*overrides), TABLE) if "make environment STACK=1.16" in item.words]
+    assert [item.severity for item in told] == [Severity.WARNING] * warned
+
+
 @pytest.mark.parametrize(
     ("overrides", "told"),
     [

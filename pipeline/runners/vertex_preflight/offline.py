@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from importlib.metadata import version
 
 from pipeline.cloud import NodeConfig
 from pipeline.config import PipelineConfig
@@ -16,6 +17,8 @@ _MULTI_REGIONS = ("us", "europe", "asia")
 _BUCKET = re.compile(r"gs://[a-z0-9][a-z0-9._-]{1,220}[a-z0-9](/|$)")
 # registry/path/name, in lower case, then a tag or a digest.
 _IMAGE = re.compile(r"[a-z0-9][a-z0-9.:-]*(/[a-z0-9][a-z0-9._:-]*)*(:[\w.-]+)?(@.+)?", re.ASCII)
+# Of infra/docker/tpu.Dockerfile.
+_TPU_STACK = "1.16"
 
 
 def check(config: PipelineConfig, table: Catalog) -> list[Finding]:
@@ -149,6 +152,12 @@ def pretraining(config: PipelineConfig, table: Catalog) -> Iterator[Finding]:
                 "vertex.pretraining.image",
                 "null: the machines get vertex.image, but a TPU wants TensorFlow built for it; build one from "
                 "infra/docker/tpu.Dockerfile",
+            )
+        if not version("tfx").startswith(f"{_TPU_STACK}."):
+            yield warning(
+                "vertex.pretraining.image",
+                f"the image for TPUs is of TFX {_TPU_STACK}, what compiles here of {version('tfx')}, and a run that "
+                f"mixes them was never tried: `make environment STACK={_TPU_STACK}`, and vertex.image of that stack",
             )
         what = f"{settings.machine_type}, {name}" + (f" {settings.tpu_topology}" if settings.tpu_topology else "")
         where = f"those with it: {', '.join(generation.regions)}"
