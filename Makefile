@@ -151,6 +151,8 @@ STACKS := .venv/bin/python -m pytest -m stacks tests/stacks
 
 .PHONY: test-stacks
 test-stacks: $(READY)  ## what TFX 1.21 leaves, in that Debian 13, is read by the stack installed here, and the other way about
+	@test -e .venv/.ready-1.16 || { echo "TFX 1.16 has to be installed here to read what TFX 1.21 left, and to leave what it reads:" \
+		"'make environment STACK=1.16'"; exit 1; }
 	@rm -rf build/stacks && mkdir -p build/stacks
 	@$(SHELL) tests/debian13.sh build/debian13 'make environment && $(STACKS) -k leaves --shared "$$SHARED"' build/stacks
 	@test -z "$$(ls build/stacks)" || { $(STACKS) -k leaves --shared build/stacks && $(STACKS) -k "not leaves" --shared build/stacks \

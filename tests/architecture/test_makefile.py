@@ -173,6 +173,16 @@ def test_other_stack_is_installed_when_it_is_asked_for_and_then_stays(clone):
     assert f'--python "{older}"' in make(clone, "-n", "local-run").stdout
 
 
+def test_stacks_are_compared_only_where_the_older_one_is_installed(clone):
+    installed(clone)
+    (clone / ".venv" / ".ready-1.21").touch()
+    done = make(clone, "test-stacks")
+    assert done.returncode != 0
+    assert re.fullmatch(r"TFX 1\.16 has to be installed here .*'make environment STACK=1\.16'.*", done.stdout.strip())
+    (clone / ".venv" / ".ready-1.21").rename(clone / ".venv" / ".ready-1.16")
+    assert "has to be installed" not in make(clone, "test-stacks").stdout
+
+
 def installed(clone):
     """uv and an environment whose Python writes down what it is asked."""
     for name in (".tools/bin/uv", ".venv/.ready"):
