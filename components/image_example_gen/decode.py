@@ -24,6 +24,8 @@ _JPEG_END = b"\xff\xd9"
 _JPEG_START_OF_SCAN = 0xDA
 # PNG file: 8 bytes signature, 8 bytes IHDR's length and name, 4 + 4 bytes size, then the bit depth.
 _PNG_BIT_DEPTH_AT = 24
+_RGBA_BYTES = 4
+_ZLIB_WANT_OF_MEMORY = "error -4 "
 # What PIL's readers raise on damaged input.
 _DAMAGE = (
     OSError,
@@ -65,6 +67,7 @@ def canonicalise(data: bytes, *, max_pixels: int) -> Decoded:
 
     Raises:
       UndecodableError: with the reason.
+      MemoryError: it does not decode for want of memory, and an image of `max_pixels` would not fit either.
     """
     if not data:
         raise UndecodableError("empty", "zero bytes")
@@ -79,9 +82,28 @@ def canonicalise(data: bytes, *, max_pixels: int) -> Decoded:
     except Image.DecompressionBombError as error:
         raise UndecodableError("too_many_pixels", str(error)) from error
     except _DAMAGE as error:
+        if _is_want_of_memory(error) and not _fits(max_pixels * _RGBA_BYTES):
+            raise MemoryError(
+                f"an image does not decode: {error or type(error).__name__}. Whether it is damaged cannot be told: "
+                f"there is no memory for one of {max_pixels} pixels (max_pixels). Give more, or allow fewer pixels"
+            ) from error
         raise UndecodableError(
             "truncated" if _is_cut_short(data, error) else "corrupt", f"{error or type(error).__name__}"
         ) from error
+
+
+def _is_want_of_memory(error: BaseException) -> bool:
+    """Whether a decoder got no memory. That of a damaged file may also have asked for more than there is anywhere."""
+    words = str(error).lower()
+    return isinstance(error, MemoryError) or "out of memory" in words or words.startswith(_ZLIB_WANT_OF_MEMORY)
+
+
+def _fits(size: int) -> bool:
+    try:
+        bytearray(size)
+    except MemoryError:
+        return False
+    return True
 
 
 def _is_cut_short(data: bytes, error: BaseException) -> bool:

@@ -1,38 +1,59 @@
-"""Ingestion of more images than memory, in a process that may not have more: argv is a folder, and megabytes."""
+"""Deliveries of more images than memory, in a process that may not have more: argv is a folder, and megabytes.
 
+They become spans, as in SpanIngest: what is new is read by Beam, compared with what is known, and told with its
+perceptual hashes; the window is laid out, and its near duplicates are looked for.
+"""
+
+import io
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import apache_beam as beam
 import memory_limit
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from PIL import Image
 
-from components.image_example_gen import ingest, sources
+from components.image_example_gen import ingest, outcomes
 from components.image_example_gen.examples import Example, read_records
+from components.span_ingest import account, cycle, window
+from components.span_ingest.store import SpanStore
 
-_SPLIT = "train"
 
-
-def ingest_all(folder: Path, *, shard_bytes: int) -> dict[str, int]:
-    """Ingests `folder`/images by Beam, in this process; returns its account and the number of shards."""
-    ingest.SHARD_BYTES = shard_bytes
-    source = sources.Source("unlabeled", str(folder / "images"), _SPLIT, labeled=False)
-    source, work = sources.plan(source)
-    settings = ingest.Settings(
-        splits=(_SPLIT,),
-        split_uris=(str(folder / "examples"),),
-        work_uri=str(folder / "work"),
-        num_shards=ingest.shards_for(work, at_least=2),
+def ingest_all(folder: Path, store: SpanStore) -> Iterator[cycle.Cycle]:
+    """Makes a span of each delivery, which comes into `folder`/images when the one before it was ingested."""
+    settings = cycle.Settings(
+        source=str(folder / "images"),
+        settle_s=0.0,
         max_pixels=50_000_000,
-        holdout_fraction=0.0,
+        max_rejected_share=0.0,
+        num_shards=2,
+        with_perceptual_hash=True,
     )
-    for path in (*settings.split_uris, settings.work_uri):
-        Path(path).mkdir()
-    with beam.Pipeline(runner=FnApiRunner()) as pipeline:
-        ingest.build(pipeline, work, [], settings)
-    account = ingest.collect(settings, work_count=len(work)).accounts["unlabeled"]
-    return {"read": account.read, "kept": account.kept, "rejected": account.rejected, "shards": settings.num_shards}
+    (folder / "images").mkdir()
+    for delivery in sorted((folder / "deliveries").iterdir()):
+        delivery.rename(folder / "images" / delivery.name)
+        yield cycle.run(store, settings, cycle.reader(lambda: beam.Pipeline(runner=FnApiRunner()), []))
+
+
+def lay_out(folder: Path, store: SpanStore, found: cycle.Cycle) -> dict[str, int]:
+    """Lays out the window; returns how many images it has, and how many after the first span are near to earlier."""
+    trained = found.spans[0].number
+    parts = window.choose(found.spans, trained=trained, last=None, half_life_spans=None)
+    shares = window.shares(found.ledger, parts, tested_on=(), seed=0)
+    (folder / "examples").mkdir()
+    window.lay_out(store, shares, str(folder / "examples"))
+    images = sum(share.images for share in shares)
+    verdict = cycle.judge(found.spans, trained=trained, in_window=images, min_new_images=1, min_window_images=1)
+    told = account.spans_json(found, verdict, parts, shares, trained=trained, tested_on=(), near_duplicate_bits=3)
+    return {"in_window": images, "near_duplicates": json.loads(told)["near_duplicates"]["found"]}
+
+
+def encoded_pixel() -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (1, 1)).save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def count(folder: Path) -> int:
@@ -46,12 +67,22 @@ def count(folder: Path) -> int:
 
 
 def main(folder: str, shard_megabytes: str, limit_megabytes: str) -> None:
-    # Beam is imported lazily in parts: run once on nothing much before the limit counts.
+    # Beam is imported lazily in parts, SciPy with the first hash: run once on nothing much before the limit counts.
+    outcomes.perceptual_hash(encoded_pixel())
     with beam.Pipeline(runner=FnApiRunner()) as pipeline:
         _ = pipeline | beam.Create([("a", 1)]) | beam.GroupByKey() | beam.Map(str)
     memory_limit.limit_memory(int(limit_megabytes))
-    told = ingest_all(Path(folder), shard_bytes=int(shard_megabytes) << 20)
-    sys.stdout.write(json.dumps({**told, "stored": count(Path(folder))}) + "\n")
+    ingest.SHARD_BYTES = int(shard_megabytes) << 20
+    place, store = Path(folder), SpanStore(f"{folder}/store")
+    *_, found = ingest_all(place, store)
+    told = {
+        "kept": [span.counts.kept for span in found.spans],
+        "read": [span.counts.read for span in found.spans],
+        "shards": [len(span.shards) for span in found.spans],
+        **lay_out(place, store, found),
+        "stored": count(place),
+    }
+    sys.stdout.write(json.dumps(told) + "\n")
 
 
 if __name__ == "__main__":

@@ -18,17 +18,17 @@ _STACK_BYTES = 2**21
 _SIDE_PX = 1000  # 3 MB, since noise does not compress
 
 
-def _write_images(folder: Path, megabytes: int, *, side_px: int = _SIDE_PX) -> int:
-    """Distinct images of noise with so many bytes in all; returns how many there are."""
-    folder.mkdir()
+def _write_images(folder: Path, megabytes: int, *, side_px: int = _SIDE_PX, first: int = 0) -> int:
+    """Distinct images of noise, from a number on, with so many bytes in all; returns how many there are."""
+    folder.mkdir(parents=True)
     noise = np.random.default_rng(1).integers(0, 256, (side_px, side_px, 3), dtype=np.uint8)
-    number, size = 0, 0
+    number, size = first, 0
     while size < megabytes << 20:
         noise[0, 0] = (number >> 16, number >> 8 & 255, number & 255)
         path = folder / f"{number:05}.png"
         Image.fromarray(noise).save(path, compress_level=0)
         number, size = number + 1, size + path.stat().st_size
-    return number
+    return number - first
 
 
 def _run(program: str, *arguments: object) -> subprocess.CompletedProcess:
@@ -57,17 +57,32 @@ def _small_stacks() -> None:
     ("megabytes", "shard_megabytes", "limit_megabytes"),
     [(160, 16, 110), pytest.param(4000, 256, 900, marks=pytest.mark.chaos)],
 )
-def test_set_larger_than_the_memory_is_ingested_in_it(tmp_path, megabytes, shard_megabytes, limit_megabytes):
-    images = _write_images(tmp_path / "images", megabytes)
+def test_deliveries_larger_than_the_memory_become_spans_and_a_window_in_it(
+    tmp_path, megabytes, shard_megabytes, limit_megabytes
+):
+    first = _write_images(tmp_path / "deliveries" / "1", megabytes // 2)
+    second = _write_images(tmp_path / "deliveries" / "2", megabytes // 2, first=first)
+    image_bytes = (tmp_path / "deliveries" / "1" / "00000.png").stat().st_size
     done = _run("large_set.py", tmp_path, shard_megabytes, limit_megabytes)
     assert done.returncode == 0, done.stderr[-2000:]
     told = json.loads(done.stdout)
-    assert told["read"] == told["kept"] == told["stored"] == images and told["rejected"] == 0
-    image_bytes = (tmp_path / "images" / "00000.png").stat().st_size
-    assert told["shards"] == -(-images * image_bytes // (shard_megabytes << 20))
+    assert told["read"] == told["kept"] == [first, second]
+    assert told["shards"] == [-(-images * image_bytes // (shard_megabytes << 20)) for images in (first, second)]
+    assert told["in_window"] == told["stored"] == first + second
+    # They differ in a pixel.
+    assert told["near_duplicates"] == second
     for path in tmp_path.rglob("*"):
         if path.is_file():
             path.unlink()
+
+
+def test_image_that_there_is_no_memory_for_fails_the_run_and_is_no_reject(tmp_path):
+    _write_images(tmp_path / "deliveries" / "1", 12)
+    done = _run("large_set.py", tmp_path, 16, 12)
+    assert done.returncode != 0 and "there is no memory for one of 50000000 pixels" in done.stderr, done.stderr[
+        -2000:
+    ]
+    assert not list((tmp_path / "store" / "spans").rglob("SPAN.json"))
 
 
 def _write_records(folder: Path, *, megabytes: int, files: int) -> int:

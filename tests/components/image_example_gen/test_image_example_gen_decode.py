@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image, ImageOps
 
-from components.image_example_gen import png
+from components.image_example_gen import decode, png
 from components.image_example_gen.decode import UndecodableError, canonicalise
 
 MAX_PIXELS = 10_000
@@ -266,3 +266,25 @@ def test_flipped_bytes_never_pass_what_tensorflow_refuses():
             except UndecodableError:
                 continue
             assert _tensorflow_pixels(image.data).shape == (image.height, image.width, 3)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("Unable to allocate output buffer."),
+        OSError("out of memory error when reading image file"),
+        zlib.error("Error -4 while decompressing data"),
+    ],
+)
+def test_image_is_damaged_if_it_wants_memory_and_the_largest_allowed_would_get_it(monkeypatch, error):
+    """Of a good image nobody may say that it is corrupt, for it is not looked at again."""
+
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(decode, "_canonicalise", fail)
+    with pytest.raises(UndecodableError) as caught:
+        canonicalise(fixtures.png(1), max_pixels=10_000)
+    assert caught.value.reason == "corrupt"
+    with pytest.raises(MemoryError, match=r"no memory for one of \d+ pixels \(max_pixels\)"):
+        canonicalise(fixtures.png(1), max_pixels=2**60)
