@@ -210,7 +210,7 @@ $(READY): pyproject.toml uv.lock | $(UV)
 	@echo "installing the locked environment of TFX $(firstword $(CHOSEN)) into .venv (3.5 GB, a minute or two):" \
 		"$(wordlist 3,99,$(CHOSEN))"
 	@UV_COMPILE_BYTECODE=1 UV_PYTHON_DOWNLOADS=never $(UV) sync --quiet --locked --extra pipeline --python "$(CHOSEN_PYTHON)" \
-		|| { echo "not installed; if it was pyfarmhash or crcmod that did not build: 'apt-get install g++ python3-dev'"; exit 1; }
+		|| { echo "not installed; if it was pyfarmhash or crcmod that did not build: 'apt-get install g++ $(notdir $(CHOSEN_PYTHON))-dev'"; exit 1; }
 	@rm -f .venv/.ready-* && touch .venv/.ready .venv/.ready-$(firstword $(CHOSEN))
 
 # Of its own, since its NumPy cannot live with TensorFlow 2.16.

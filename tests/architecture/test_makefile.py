@@ -173,6 +173,15 @@ def test_other_stack_is_installed_when_it_is_asked_for_and_then_stays(clone):
     assert f'--python "{older}"' in make(clone, "-n", "local-run").stdout
 
 
+@pytest.mark.parametrize(("glibc", "version"), [("2.36", "3.10"), ("2.41", "3.12")])
+def test_headers_of_the_chosen_python_are_named_where_the_installation_fails(clone, glibc, version):
+    machine(clone, glibc=glibc)
+    python(clone, version)
+    script(clone / ".tools" / "bin" / "uv", "exit 1")
+    done = make(clone, "environment")
+    assert done.returncode != 0 and f"'apt-get install g++ python{version}-dev'" in done.stdout
+
+
 def test_stacks_are_compared_only_where_the_older_one_is_installed(clone):
     installed(clone)
     (clone / ".venv" / ".ready-1.21").touch()
