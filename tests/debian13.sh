@@ -78,7 +78,7 @@ lay_tree() {
 
 hand_over_settings() {
     local file
-    for file in /etc/resolv.conf /etc/hosts /etc/pip.conf /etc/uv/uv.toml "${SSL_CERT_FILE:-}"; do
+    for file in /etc/resolv.conf /etc/hosts /etc/pip.conf /etc/uv/uv.toml "${SSL_CERT_FILE:-}" "${PIP_CERT:-}" "${PIP_CONFIG_FILE:-}"; do
         [ ! -f "$file" ] || install -D -m 644 "$file" "$root$file"
     done
     for file in .config/pip/pip.conf .config/uv/uv.toml; do

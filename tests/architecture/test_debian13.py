@@ -102,18 +102,19 @@ def test_mac_whose_realpath_knows_no_option_is_skipped(machine):
 
 
 def test_command_runs_in_a_copy_of_the_tree_with_the_settings_of_the_index_and_no_others(machine):
-    certificates = machine / "certificates.crt"
-    certificates.write_text("of this machine")
-    done = run(
-        machine, PIP_INDEX_URL="https://index.test", SSL_CERT_FILE=str(certificates), SECRET="s", UV_CACHE_DIR="/c"
-    )
+    files = {name: str(machine / name.lower()) for name in ("SSL_CERT_FILE", "PIP_CERT", "PIP_CONFIG_FILE")}
+    for name, path in files.items():
+        Path(path).write_text(f"{name} of this machine")
+    done = run(machine, PIP_INDEX_URL="https://index.test", SECRET="s", UV_CACHE_DIR="/c", **files)
     assert done.returncode == 0, done.stderr
     calls = (machine / "calls").read_text().splitlines()
     assert "cd /src && { make test; }; exit $?" in calls
-    assert {"PIP_INDEX_URL=https://index.test", f"SSL_CERT_FILE={certificates}", "HOME=/root"} <= set(calls)
+    handed_over = {f"{name}={path}" for name, path in files.items()}
+    assert {"PIP_INDEX_URL=https://index.test", "HOME=/root", *handed_over} <= set(calls)
     assert not [call for call in calls if call.startswith(("SECRET", "UV_CACHE_DIR"))]
     assert sorted(path.name for path in (machine / "root" / "src").iterdir()) == [".gitignore", "kept"]
-    assert Path(f"{machine}/root{certificates}").read_text() == "of this machine"
+    for name, path in files.items():
+        assert Path(f"{machine}/root{path}").read_text() == f"{name} of this machine"
 
 
 def test_second_call_makes_no_root_again_keeps_the_environment_and_takes_the_tree_anew(machine):
