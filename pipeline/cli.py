@@ -113,22 +113,37 @@ def rehearse(
 
 
 @main.command()
-@click.option("--output", metavar="PATH", help="Folder of everything that the runs left. Default: runs/local.")
+@click.option(
+    "--output",
+    metavar="PATH",
+    help="Folder of everything that the runs left, or the pipeline root of runs on Vertex AI. Default: runs/local.",
+)
 @click.option("--config", "config_path", metavar="FILE", help="YAML file with any part of the configuration.")
 @click.option("--set", "overrides", metavar="FIELD=VALUE", multiple=True, help="One field. Repeatable.")
 def history(config_path: str | None, overrides: tuple[str, ...], output: str | None) -> None:
-    """Write history.html anew, with the records that were lost made from the reports that are still there."""
-    config = cli_options.given(config_path, overrides, output, {})
-    if not Path(config.output).is_dir():
-        cli_options.refuse(f"output = {config.output!r}: there is no such folder; give one that runs have written")
-    from pipeline.history import page, records, recovery
+    """Write history.html anew, with the records that were lost made from the reports that are still there.
 
-    found = records.Records(config.output)
+    On gs:// the records are made from what RunSummary has left of each run.
+    """
+    config = cli_options.given(config_path, overrides, output, {})
+    is_remote = config.output.startswith("gs://")
+    if not is_remote and not Path(config.output).is_dir():
+        cli_options.refuse(f"output = {config.output!r}: there is no such folder; give one that runs have written")
+    from google.api_core.exceptions import GoogleAPIError
+    from google.auth.exceptions import GoogleAuthError
+
+    from pipeline.history import page, records, recovery, summaries
+
     try:
-        for record in recovery.recover(found):
-            click.echo(f"recovered from {record.artifact}: {record.outcome}")
-        click.echo(f"history: {page.write_page(found)}")
-    except OSError as error:
+        found = records.Records(config.output, is_remote=is_remote)
+        if is_remote:
+            made, damaged = summaries.take_in(found)
+        else:
+            made, damaged = recovery.recover(found), []
+        for record in made:
+            click.echo(f"{record.name if is_remote else f'recovered from {record.artifact}'}: {record.outcome}")
+        click.echo(f"history: {page.write_page(found, damaged=damaged)}")
+    except (OSError, GoogleAPIError, GoogleAuthError) as error:
         click.echo(f"it broke off: {error}", err=True)
         sys.exit(_EXIT_FAILED)
 

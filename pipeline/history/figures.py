@@ -53,6 +53,12 @@ def of_metrics(metrics: Mapping[str, Any], nodes: Iterable[Mapping[str, Any]] = 
     return fields
 
 
+def pushed_version(metrics: Mapping[str, Any]) -> int | None:
+    """The number of the version that a run pushed, from metrics.json; None: it pushed none."""
+    version = (metrics.get("decision") or {}).get("version") or ""
+    return int(version) if version.isdecimal() else None
+
+
 def _drift(p_value: float | None, told: Mapping[str, Any]) -> Drift:
     findings = tuple(Found.model_validate(found) for found in told["findings"])
     return Drift(p_value=p_value, threshold=told["threshold"], findings=findings)

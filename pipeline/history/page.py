@@ -9,6 +9,7 @@ from importlib import resources
 from pathlib import Path
 
 from components.report import document
+from components.span_ingest.folder import open_folder
 from pipeline.history.charts import all_charts
 from pipeline.history.records import FOLDER, Accuracy, Record, Records
 
@@ -27,19 +28,23 @@ class ByHand:
     reason: str
 
 
-def write_page(records: Records, *, pushed: Path | None = None) -> Path:
+def write_page(records: Records, *, pushed: Path | None = None, damaged: Sequence[str] = ()) -> str:
     """Writes the page of an output folder, whole or not at all.
 
     Args:
         records: of the folder.
         pushed: folder of the versions, whose history tells of rollbacks; None: that of a run on this machine.
+        damaged: what else could not be read, in words.
+
+    Returns:
+        Its path.
     """
-    found, damaged = records.read()
-    root = Path(records.folder.path)
-    by_hand, unread = read_by_hand(pushed or root / "pushed")
-    text = render(found, damaged=[*damaged, *unread], by_hand=by_hand)
+    found, unread_records = records.read()
+    root = records.folder.path
+    by_hand, unread_lines = read_by_hand(pushed or f"{root}/pushed")
+    text = render(found, damaged=[*damaged, *unread_records, *unread_lines], by_hand=by_hand)
     records.folder.replace(PAGE_FILE, text.encode())
-    return root / PAGE_FILE
+    return f"{root}/{PAGE_FILE}"
 
 
 def render(records: Sequence[Record], *, damaged: Sequence[str] = (), by_hand: Sequence[ByHand] = ()) -> str:
@@ -59,14 +64,16 @@ def render(records: Sequence[Record], *, damaged: Sequence[str] = (), by_hand: S
     return document.render(template, values, values["charts"], filters=filters)
 
 
-def read_by_hand(pushed: Path) -> tuple[list[ByHand], list[str]]:
+def read_by_hand(pushed: Path | str) -> tuple[list[ByHand], list[str]]:
     """Reads what people did to the champion's pointer, and which lines of the versions' history are none."""
-    path, found, damaged = pushed / _DECISIONS_FILE, [], []
+    found, damaged = [], []
     try:
-        lines = path.read_bytes().rstrip(b"\n").split(b"\n")
+        content = open_folder(str(pushed)).read(_DECISIONS_FILE)
     except OSError:
+        content = None
+    if content is None:
         return [], []
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(content.rstrip(b"\n").split(b"\n"), 1):
         try:
             entry = json.loads(line)
             change = ByHand(
@@ -77,7 +84,7 @@ def read_by_hand(pushed: Path) -> tuple[list[ByHand], list[str]]:
             )
             str(change).encode()
         except (ValueError, TypeError, KeyError, RecursionError):
-            damaged.append(f"line {number} of {path}")
+            damaged.append(f"line {number} of {pushed}/{_DECISIONS_FILE}")
             continue
         # A run's decision names its candidate; this is in the run's own record.
         if "candidate" not in entry:

@@ -5,6 +5,7 @@ run that nobody can read, not a history. No TFX, no TensorFlow: a run that finds
 """
 
 import datetime
+import hashlib
 import re
 import secrets
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from components.span_ingest.folder import LocalFolder
+from components.span_ingest.folder import BucketFolder, LocalFolder
 
 FOLDER = "history"
 # As the Report calls them, whose own module would bring TFX.
@@ -97,7 +98,7 @@ class Record(_Value):
         champion_met: the champion that it met, on the same images.
         version_met: the number of that one.
         drift: of the new images.
-        artifact: folder of the report's artifact, within the output.
+        artifact: folder of the report's artifact, within the output; on gs:// its URI.
         report: file in `history/`.
         drift_page: file in `history/`, where drift stopped the run: figures and the most unusual images.
         recovered: whether this was made from an artifact, since the record of the run was lost.
@@ -129,8 +130,9 @@ class Record(_Value):
 class Records:
     """Those of one output folder."""
 
-    def __init__(self, output: str) -> None:
-        self.folder = LocalFolder(output)
+    def __init__(self, output: str, *, is_remote: bool = False) -> None:
+        """Of a folder on this machine, or of a pipeline root on gs://."""
+        self.folder = BucketFolder(output) if is_remote else LocalFolder(output)
 
     def read(self) -> tuple[list[Record], list[str]]:
         """All records, the oldest first, and the names of files that are none."""
@@ -168,6 +170,11 @@ class Records:
 def new_name(moment: datetime.datetime) -> str:
     """A name for a record that no other has; names sort by their moments."""
     return f"{moment:{_STAMP}}-{secrets.token_hex(3)}"
+
+
+def name_of(run: str, moment: datetime.datetime) -> str:
+    """The name for the record of a run that has a name of its own: always the same one."""
+    return f"{moment:{_STAMP}}-{hashlib.sha256(run.encode()).hexdigest()[:6]}"
 
 
 def now() -> datetime.datetime:

@@ -51,13 +51,12 @@ def _record(artifact: Path, name: str) -> Record:
         newest = spans["window"][-1]
         told["delivery"] = Delivery.model_validate(newest)
     file = new_name(started.astimezone(datetime.timezone.utc))
-    version = (metrics.get("decision") or {}).get("version") or ""
     return Record(
         name=file,
         command="",
         started=started.isoformat(timespec="seconds"),
         ended=written.isoformat(timespec="seconds"),
-        champion=int(version) if version.isdecimal() else None,
+        champion=figures.pushed_version(metrics),
         artifact=name,
         report=f"{file}.html",
         recovered=True,

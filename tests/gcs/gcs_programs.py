@@ -298,6 +298,25 @@ def summarise(root: str) -> None:
     RunSummary_Executor().Do({}, {}, properties)
 
 
+def history(root: str) -> None:
+    """What `make history` runs."""
+    from pipeline import cli
+
+    cli.main(["history", "--output", root], standalone_mode=False)
+
+
+def history_of_nothing(root: str) -> list[int]:
+    """Exit codes of `make history` where there are no runs, and where there is no bucket."""
+    from click.testing import CliRunner
+
+    from pipeline import cli
+
+    roots = (root, "gs://no-such-bucket/runs")
+    done = [CliRunner().invoke(cli.main, ["history", "--output", output]) for output in roots]
+    assert all("it broke off: " in one.output and "Traceback" not in one.output for one in done)
+    return [one.exit_code for one in done]
+
+
 def run_pipeline(root: str) -> None:
     """The whole pipeline, tiny, by TFX's own LocalDagRunner: all but its metadata is below `root`."""
     import tempfile
