@@ -4,7 +4,6 @@ They become spans, as in SpanIngest: what is new is read by Beam, compared with 
 perceptual hashes; the window is laid out, and its near duplicates are looked for.
 """
 
-import io
 import json
 import sys
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ import memory_limit
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from PIL import Image
 
-from components.image_example_gen import ingest, outcomes
+from components.image_example_gen import ingest
 from components.image_example_gen.examples import Example, read_records
 from components.span_ingest import account, cycle, window
 from components.span_ingest.store import SpanStore
@@ -50,12 +49,6 @@ def lay_out(folder: Path, store: SpanStore, found: cycle.Cycle) -> dict[str, int
     return {"in_window": images, "near_duplicates": json.loads(told)["near_duplicates"]["found"]}
 
 
-def encoded_pixel() -> bytes:
-    buffer = io.BytesIO()
-    Image.new("RGB", (1, 1)).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
 def count(folder: Path) -> int:
     """Distinct images in the shards."""
     found = set()
@@ -66,23 +59,29 @@ def count(folder: Path) -> int:
     return len(found)
 
 
-def main(folder: str, shard_megabytes: str, limit_megabytes: str) -> None:
-    # Beam is imported lazily in parts, SciPy with the first hash: run once on nothing much before the limit counts.
-    outcomes.perceptual_hash(encoded_pixel())
-    with beam.Pipeline(runner=FnApiRunner()) as pipeline:
-        _ = pipeline | beam.Create([("a", 1)]) | beam.GroupByKey() | beam.Map(str)
-    memory_limit.limit_memory(int(limit_megabytes))
-    ingest.SHARD_BYTES = int(shard_megabytes) << 20
-    place, store = Path(folder), SpanStore(f"{folder}/store")
-    *_, found = ingest_all(place, store)
-    told = {
+def told_of(folder: Path) -> dict[str, object]:
+    """Ingests all deliveries of a folder and lays out their window; returns what became of them."""
+    store = SpanStore(str(folder / "store"))
+    *_, found = ingest_all(folder, store)
+    return {
         "kept": [span.counts.kept for span in found.spans],
         "read": [span.counts.read for span in found.spans],
         "shards": [len(span.shards) for span in found.spans],
-        **lay_out(place, store, found),
-        "stored": count(place),
+        **lay_out(folder, store, found),
+        "stored": count(folder),
     }
-    sys.stdout.write(json.dumps(told) + "\n")
+
+
+def main(folder: str, shard_megabytes: str, limit_megabytes: str) -> None:
+    place = Path(folder)
+    # Beam and SciPy are imported in parts, and Arrow sets memory apart: once on next to nothing, that is theirs.
+    pixel = place / "first" / "deliveries" / "1" / "pixel.png"
+    pixel.parent.mkdir(parents=True)
+    Image.new("RGB", (1, 1)).save(pixel)
+    told_of(place / "first")
+    memory_limit.limit_memory(int(limit_megabytes))
+    ingest.SHARD_BYTES = int(shard_megabytes) << 20
+    sys.stdout.write(json.dumps(told_of(place)) + "\n")
 
 
 if __name__ == "__main__":

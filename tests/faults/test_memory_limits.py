@@ -100,9 +100,9 @@ def _write_records(folder: Path, *, megabytes: int, files: int) -> int:
 
 @pytest.mark.chaos
 def test_pretraining_on_a_set_larger_than_the_memory_ends_in_it(tmp_path):
-    """600 MB are trained on by a process that may hold 400 MB more than a training on a tenth of them has taken."""
-    count = _write_records(tmp_path, megabytes=600, files=10)
-    done = _run("large_training.py", tmp_path, 60, 400)
+    """2 GB are trained on by a process that may hold 500 MB more than a training on a tenth of them has taken."""
+    count = _write_records(tmp_path, megabytes=2000, files=10)
+    done = _run("large_training.py", tmp_path, 60, 500)
     assert done.returncode == 0, done.stderr[-2000:]
     told = json.loads(done.stdout.splitlines()[-1])
     assert (told["images"], told["steps"]) == (count, count // 8)
