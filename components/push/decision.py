@@ -9,6 +9,7 @@ from components.push.comparison import Comparison, Rule
 from components.push.fingerprint import fingerprint, is_as_pushed
 from components.push.history import KEPT_BACK, PROMOTED, best_champion, is_withdrawn
 from components.push.pointer import Entry
+from components.push.rivals import again_if_overtaken
 from components.push.scoring import Classifier, Scored, load_classifier, score
 from components.push.versions import VersionedDirectory
 from trainer.enumeration import first_few_quoted
@@ -48,6 +49,7 @@ class Decision:
     best_top1: float | None = None
 
 
+@again_if_overtaken
 def push_model(
     model_path: str,
     *,
@@ -63,7 +65,7 @@ def push_model(
     The two are compared by the names that they answer with, also where they know other classes. The champion gives
     way without a comparison only if it is gone or damaged: it serves nobody, and the Evaluator's absolute threshold
     has been passed all the same. One that is only out of reach does not. A version that somebody rolled back from
-    does not come back by itself.
+    does not come back by itself. Who is overtaken by another push decides again, and meets its champion.
 
     Args:
       model_path: directory of the SavedModel.
@@ -110,7 +112,7 @@ def push_model(
             verdict, reason=f"{done}: {verdict.reason}", pushed=directory.path_of(version), version=str(version)
         )
         directory.crown(version)
-        history.append(PROMOTED, champion=version, former=former, **_told(verdict), **details)
+        history.append(PROMOTED, champion=version, former=former, moved=True, **_told(verdict), **details)
     return verdict
 
 

@@ -4,15 +4,16 @@ import datetime
 import json
 import posixpath
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 from components.push import pointer
 from components.push.pointer import Entry
-from components.push.publishing import write_atomically, write_object
+from components.push.rivals import OvertakenError
+from components.span_ingest.folder import Folder
 
 # Events. `found`: the pointer stood at a version that no line told of: set by hand, or by another tool.
 PROMOTED, KEPT_BACK, ROLLED_BACK, FOUND = "promoted", "kept back", "rolled back", "found"
+_MOST_ATTEMPTS = 10
 
 
 class History:
@@ -20,40 +21,74 @@ class History:
 
     An entry has `time` (UTC, ISO 8601), `event`, `champion` (number of the version that is it from then on, or null),
     `former` (the champion before), `reason`, and of a candidate what `Decision` holds. The file is replaced whole: a
-    reader, and a kill, meet the old lines or the new. Writers hold the lock of the folder.
+    reader, and a kill, meet the old lines or the new. On a disk writers hold the lock of the folder; on an object
+    store they write only over what they have read.
     """
 
-    def __init__(self, directory: str, *, is_remote: bool):
-        """Points at the history of a folder, which need not exist.
-
-        Args:
-          directory: of the versions.
-          is_remote: on an object store, which replaces an object at once.
-        """
-        self._directory, self._is_remote = directory, is_remote
+    def __init__(self, folder: Folder):
+        """Reads the history of a folder of versions, which need not exist."""
+        self._folder = folder
+        self._content = folder.read(pointer.HISTORY_FILE)
 
     def entries(self) -> list[Entry]:
-        """Reads all entries; none where there is no file yet.
+        """All entries as they were read, and those added since; none where there is no file yet.
 
         Raises:
           ValueError: a line is none of ours.
         """
-        return [entry for entry, _ in pointer.history_lines(self._directory)]
+        return [entry for entry, _ in pointer.told(self._folder.path, self._content)]
 
-    def append(self, event: str, *, champion: int | None, former: int | None, reason: str, **details: Any) -> None:
-        """Adds an entry, unless it says what the last one says: a push that is repeated decides once."""
+    def append(
+        self,
+        event: str,
+        *,
+        champion: int | None,
+        former: int | None,
+        reason: str,
+        moved: bool = False,
+        **details: Any,
+    ) -> None:
+        """Adds an entry, unless it says what the last one says: a push that is repeated decides once.
+
+        On an object store others may have added theirs since this was read. The one who has moved the pointer adds an
+        entry all the same; in place of theirs, if one of them met the pointer first and told of it what it knew.
+
+        Args:
+          event: one of those above.
+          champion: from then on.
+          former: the champion before.
+          reason: in words.
+          moved: the caller has just moved the pointer from the one to the other.
+          details: what else to tell, JSON values.
+
+        Raises:
+          OvertakenError: others have added theirs; the caller, who has moved nothing, may have to decide otherwise.
+          RuntimeError: others added theirs before each attempt.
+        """
         entry = {"event": event, "champion": champion, "former": former, "reason": reason, **details}
-        lines = pointer.history_lines(self._directory)
-        if lines and {**lines[-1][0], "time": None} == {**json.loads(json.dumps(entry)), "time": None}:
-            return
         now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
-        text = "".join(f"{line}\n" for _, line in lines)
-        text += json.dumps({"time": now, **entry}, ensure_ascii=False) + "\n"
-        path = posixpath.join(self._directory, pointer.HISTORY_FILE)
-        if self._is_remote:
-            write_object(text, path)
-        else:
-            write_atomically(text, Path(path))
+        line = json.dumps({"time": now, **entry}, ensure_ascii=False)
+        path = posixpath.join(self._folder.path, pointer.HISTORY_FILE)
+        n_read, before = len(self.entries()), self._content
+        for _ in range(_MOST_ATTEMPTS):
+            told = pointer.told(self._folder.path, before)
+            if told and {**told[-1][0], "time": None} == {**json.loads(json.dumps(entry)), "time": None}:
+                return
+            lines = [theirs for _, theirs in told]
+            moves = [(other["former"], other["champion"]) for other, _ in told[n_read:]]
+            place = n_read + moves.index((former, champion)) if (former, champion) in moves else len(lines)
+            lines[place : place + 1] = [line]
+            content = "".join(f"{each}\n" for each in lines).encode()
+            if self._folder.swap(pointer.HISTORY_FILE, before, content):
+                self._content = content
+                return
+            if not moved:
+                raise OvertakenError(path)
+            before = self._folder.read(pointer.HISTORY_FILE)
+        raise RuntimeError(
+            f"The champion is version {champion} now, but others wrote to {path} before each of {_MOST_ATTEMPTS} "
+            "attempts to tell it there. The next push or rollback does."
+        )
 
 
 def last_champion(entries: Iterable[Entry]) -> int | None:

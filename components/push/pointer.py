@@ -51,13 +51,17 @@ def champion(folder: str) -> int | None:
     Raises:
       ValueError: if the pointer holds something else than a number.
     """
-    pointer = posixpath.join(folder, CHAMPION_FILE)
-    if not fileio.exists(pointer):
+    return named(folder, _read(posixpath.join(folder, CHAMPION_FILE), _MAX_POINTER_BYTES))
+
+
+def named(folder: str, pointer: bytes | None) -> int | None:
+    """Says which version is the best where the pointer holds this, or is not there (None); see `champion`."""
+    if pointer is None:
         return max(versions(folder), default=None)
-    with fileio.open(pointer, "rb") as file:
-        text = file.read(_MAX_POINTER_BYTES).decode(errors="backslashreplace").strip()
+    text = pointer[:_MAX_POINTER_BYTES].decode(errors="backslashreplace").strip()
     if not text.isdecimal():
-        raise ValueError(f"{pointer} holds the number of a version; received {text!r}. Write one, or remove it.")
+        path = posixpath.join(folder, CHAMPION_FILE)
+        raise ValueError(f"{path} holds the number of a version; received {text!r}. Write one, or remove it.")
     return int(text)
 
 
@@ -67,13 +71,24 @@ def history_lines(folder: str) -> list[tuple[Entry, str]]:
     Raises:
       ValueError: a line is none of ours.
     """
-    path = posixpath.join(folder, HISTORY_FILE)
-    if not fileio.exists(path):
+    return told(folder, _read(posixpath.join(folder, HISTORY_FILE)))
+
+
+def told(folder: str, history: bytes | None) -> list[tuple[Entry, str]]:
+    """The decisions where the history holds this, or is not there (None); see `history_lines`."""
+    if history is None:
         return []
-    with fileio.open(path, "rb") as file:
-        # Not splitlines: a name may hold other characters that it takes for ends of lines.
-        lines = file.read().rstrip(b"\n").split(b"\n")
+    path = posixpath.join(folder, HISTORY_FILE)
+    # Not splitlines: a name may hold other characters that it takes for ends of lines.
+    lines = history.rstrip(b"\n").split(b"\n")
     return [_parsed(line, number, path) for number, line in enumerate(lines, 1)]
+
+
+def _read(path: str, size: int = -1) -> bytes | None:
+    if not fileio.exists(path):
+        return None
+    with fileio.open(path, "rb") as file:
+        return file.read(size)
 
 
 def _parsed(line: bytes, number: int, path: str) -> tuple[Entry, str]:

@@ -68,14 +68,6 @@ def publish_model_file_last(model_path: str, target: str, additions: Additions) 
         fileio.copy(source, destination)
 
 
-def write_atomically(text: str, target: Path) -> None:
-    """Writes a small local file: readers see the old content or the new."""
-    incoming = _incoming_beside(target)
-    _write_to_disk(text.encode(), incoming)
-    incoming.replace(target)
-    _flush_directory(target.parent)
-
-
 def write_object(text: str, target: str) -> None:
     """Writes a small object; stores make objects visible whole."""
     fileio.makedirs(posixpath.dirname(target))

@@ -5,6 +5,7 @@ import dataclasses
 from tfx.dsl.io import fileio
 
 from components.push.history import PROMOTED, ROLLED_BACK, former_champions
+from components.push.rivals import again_if_overtaken
 from components.push.versions import VersionedDirectory
 
 
@@ -21,6 +22,7 @@ class Change:
     former: int | None
 
 
+@again_if_overtaken
 def roll_back(destination: str) -> Change:
     """Makes the champion before this one the champion again; once more, and it is the one before that.
 
@@ -47,10 +49,11 @@ def roll_back(destination: str) -> Change:
             )
         directory.crown(target)
         reason = f"Rolled back by hand from version {current} to version {target}."
-        history.append(ROLLED_BACK, champion=target, former=current, reason=reason)
+        history.append(ROLLED_BACK, champion=target, former=current, reason=reason, moved=True)
     return Change(target, current)
 
 
+@again_if_overtaken
 def promote(destination: str, version: int) -> Change:
     """Makes a version the champion, whatever it scores.
 
@@ -74,7 +77,7 @@ def promote(destination: str, version: int) -> Change:
         if version != former:
             directory.crown(version)
             reason = f"Promoted by hand: version {version} in place of version {former}."
-            history.append(PROMOTED, champion=version, former=former, reason=reason)
+            history.append(PROMOTED, champion=version, former=former, reason=reason, moved=True)
     return Change(version, former)
 
 

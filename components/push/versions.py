@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import fcntl
+import functools
 import json
 import posixpath
 from collections.abc import Iterator, Mapping
@@ -20,10 +21,9 @@ from components.push.publishing import (
     publish_by_rename,
     publish_model_file_last,
     remove_leftovers,
-    write_atomically,
-    write_object,
 )
-from components.span_ingest.folder import open_folder
+from components.push.rivals import OvertakenError
+from components.span_ingest.folder import Folder, open_folder
 
 RECORD_FILE = f"{ADDED_FOLDER}/record.json"
 _LOCK_FILE = ".lock"
@@ -35,8 +35,8 @@ class VersionedDirectory:
     On a local disk, pushes exclude each other by a lock and a version appears by one rename. On an object store there
     is neither: a version is whole when it has its saved_model.pb, and its number belongs to the push that created its
     fingerprint, which only one can. So a number that a killed push has begun is never used again, and two pushes at
-    once leave two whole versions; which of them the pointer names, and whose line the history keeps, is the last
-    one's. One push at a time is the caller's duty there.
+    once leave two whole versions. The pointer moves only from where it stood when the push began: the second push is
+    overtaken, and decides again.
     """
 
     def __init__(self, path: str):
@@ -47,16 +47,25 @@ class VersionedDirectory:
         """
         self._is_remote = "://" in path
         self.path = path.rstrip("/") if self._is_remote else str(Path(path).absolute())
+        self._pointer: bytes | None = None  # as it was read by the one who may move it
+
+    @functools.cached_property
+    def _folder(self) -> Folder:
+        return open_folder(self.path)
 
     @contextlib.contextmanager
     def exclusive(self) -> Iterator[None]:
         """Waits for other pushes to end, removes what killed ones left, and keeps others out meanwhile.
 
-        The lock is the operating system's and goes with its process, so that a killed push holds nobody up.
+        The lock is the operating system's and goes with its process, so that a killed push holds nobody up. On an
+        object store it only remembers where the pointer stands, so that `crown` sees whether others have moved it.
         """
-        if self._is_remote:
+        with contextlib.nullcontext() if self._is_remote else self._locked():
+            self._pointer = self._folder.read(pointer.CHAMPION_FILE)
             yield
-            return
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
         directory = Path(self.path)
         directory.mkdir(parents=True, exist_ok=True)
         with (directory / _LOCK_FILE).open("w") as lock:
@@ -74,17 +83,20 @@ class VersionedDirectory:
 
     def champion(self) -> int | None:
         """Reads which version is the best; see `pointer.champion`."""
-        return pointer.champion(self.path)
+        return pointer.named(self.path, self._folder.read(pointer.CHAMPION_FILE))
 
     def crown(self, version: int) -> None:
-        """Points CHAMPION at a version; touches nothing if it does already."""
-        path = posixpath.join(self.path, pointer.CHAMPION_FILE)
-        if fileio.exists(path) and self.champion() == version:
+        """Points CHAMPION at a version; touches nothing if it does already. Only within `exclusive`.
+
+        Raises:
+          OvertakenError: it no longer stands where it stood when `exclusive` began.
+        """
+        if self._pointer is not None and pointer.named(self.path, self._pointer) == version:
             return
-        if self._is_remote:
-            write_object(f"{version}\n", path)
-        else:
-            write_atomically(f"{version}\n", Path(path))
+        moved = f"{version}\n".encode()
+        if not self._folder.swap(pointer.CHAMPION_FILE, self._pointer, moved):
+            raise OvertakenError(posixpath.join(self.path, pointer.CHAMPION_FILE))
+        self._pointer = moved
 
     def find(self, wanted: str) -> int | None:
         """Finds the newest version that has a fingerprint."""
@@ -131,8 +143,7 @@ class VersionedDirectory:
 
     def _claim(self, version: int, model_fingerprint: str) -> int:
         """Takes the first number from `version` on that no other push has taken meanwhile."""
-        folder = open_folder(self.path)
-        while not folder.create(f"{version}/{FINGERPRINT_FILE}", model_fingerprint.encode()):
+        while not self._folder.create(f"{version}/{FINGERPRINT_FILE}", model_fingerprint.encode()):
             version += 1
         return version
 
@@ -145,8 +156,8 @@ class VersionedDirectory:
             return json.load(file)
 
     def history(self) -> History:
-        """The decisions about this folder, brought up to the pointer. Only for the holder of the lock."""
-        history = History(self.path, is_remote=self._is_remote)
+        """The decisions about this folder, brought up to the pointer. Only within `exclusive`."""
+        history = History(self._folder)
         entries, champion = history.entries(), self.champion()
         told = last_champion(entries)
         if champion is None or champion == told:

@@ -44,6 +44,12 @@ class Folder(Protocol):
     def replace(self, name: str, content: bytes) -> None:
         """Writes a file, whole or not at all, whether or not one was there."""
 
+    def swap(self, name: str, before: bytes | None, content: bytes) -> bool:
+        """Writes a file, whole or not at all, if it holds `before`, or is not there (None); False: it stays as it is.
+
+        On a disk only for the holder of a lock, since it may change between the look and the write.
+        """
+
     def settle(self, below: str) -> None:
         """Makes what was written below a name outlast a loss of power."""
 
@@ -109,6 +115,14 @@ class LocalFolder:
         with self._incoming(name, content) as incoming:
             os.replace(incoming, self._full(name))
             _flush(os.path.dirname(incoming))
+
+    def swap(self, name: str, before: bytes | None, content: bytes) -> bool:
+        if before is None:
+            return self.create(name, content)
+        if self.read(name) != before:
+            return False
+        self.replace(name, content)
+        return True
 
     def settle(self, below: str) -> None:
         for folder, _, names in os.walk(self._full(below)):
@@ -220,6 +234,24 @@ class BucketFolder:
 
         # By default only conditional uploads are tried again; this one may be written twice.
         self._blob(name).upload_from_string(content, retry=DEFAULT_RETRY)
+
+    @_to_the_end
+    def swap(self, name: str, before: bytes | None, content: bytes) -> bool:
+        if before is None:
+            return self.create(name, content)
+        from google.api_core.exceptions import NotFound, PreconditionFailed
+
+        blob = self._blob(name)
+        try:
+            blob.reload()
+            unchanged = {"if_generation_match": blob.generation}
+            if blob.download_as_bytes(**unchanged) == before:
+                self._blob(name).upload_from_string(content, **unchanged)
+                return True
+        except (NotFound, PreconditionFailed):
+            pass
+        # As with `create`: what an attempt wrote whose answer was lost is ours.
+        return self.read(name) == content
 
     def settle(self, below: str) -> None:
         """A bucket has what it said that it has."""

@@ -16,6 +16,7 @@ from components.push import pointer
 from components.push.history import History, former_champions, is_withdrawn, last_champion
 from components.span_ingest import ledger as ledgers
 from components.span_ingest import window
+from components.span_ingest.folder import LocalFolder
 from components.span_ingest.store import DamagedError, Span, SpanStore
 from pipeline.history import page
 
@@ -146,7 +147,7 @@ def test_any_history_of_versions_is_read_or_refused_with_its_line(tmp_path, data
     by_hand, unread = page.read_by_hand(tmp_path)
     if by_hand:  # the rest is words of ours
         assert page.render([], damaged=unread, by_hand=by_hand).encode()
-    history = History(str(tmp_path), is_remote=False)
+    history = History(LocalFolder(str(tmp_path)))
     try:
         entries = history.entries()
     except ValueError as refused:
@@ -175,7 +176,7 @@ def test_any_history_of_versions_is_read_or_refused_with_its_line(tmp_path, data
 def test_line_that_tells_no_decision_is_refused_with_its_number(tmp_path, line):
     (tmp_path / "HISTORY.jsonl").write_bytes(json.dumps(_ENTRY).encode() + b"\n" + line + b"\n")
     with pytest.raises(ValueError, match=r"HISTORY\.jsonl is a JSON object .*; line 2 is "):
-        History(str(tmp_path), is_remote=False).entries()
+        History(LocalFolder(str(tmp_path))).entries()
 
 
 @fuzz()

@@ -8,6 +8,7 @@ from typing import Any
 _IDENTITY = {"seed": 1}
 _TRAINING_TIMEOUT_S = 300
 _MOST_RUNS = 3
+_WRITERS = 8
 # How long Google's client for Python waits for an answer, if not a minute.
 PATIENCE = "PYTHON_PATIENCE_S"
 
@@ -204,6 +205,85 @@ def push(root: str) -> dict[str, Any]:
         "found": directory.find(fingerprint(better)),
     }
     return {"decisions": [*decisions, pushed(better)], "after_the_break": after_the_break}
+
+
+def rival_pushes(root: str) -> dict[str, Any]:
+    """Pushes, rolls back and promotes, and so does another when the first is about to move the pointer or tell it."""
+    import dataclasses
+    import threading
+    from collections.abc import Callable
+    from concurrent.futures import ThreadPoolExecutor
+    from unittest import mock
+
+    from push_saved_models import save_model, write_test_split
+    from tfx.dsl.io import fileio
+
+    from components.push import restoring
+    from components.push.comparison import Rule
+    from components.push.decision import push_model
+    from components.push.history import PROMOTED, ROLLED_BACK, History
+    from components.push.versions import VersionedDirectory
+    from components.span_ingest.folder import open_folder
+
+    models = {mistakes: save_model(f"{root}/models/{mistakes}", mistakes=mistakes) for mistakes in (6, 5, 4, 2)}
+    split, rule = write_test_split(f"{root}/Split-test"), Rule(0.0, judged_by="estimate")
+    results = {}
+
+    def push(folder: str, mistakes: int) -> dict[str, Any]:
+        return dataclasses.asdict(
+            push_model(models[mistakes], blessed=True, test_split_uri=split, destination=folder, rule=rule)
+        )
+
+    def between(of: type, method: str, name: str, ours: Callable[[str], Any], theirs: Callable[[str], Any]) -> None:
+        """Calls `theirs` once, when `ours` is about to call the method; both have two versions to begin with."""
+        folder, work, begun = f"{root}/{name}", getattr(of, method), []
+        push(folder, 6)
+        push(folder, 5)
+
+        def meanwhile(*arguments: Any, **named: Any) -> Any:
+            if not begun:
+                begun.append(True)
+                theirs(folder)
+            return work(*arguments, **named)
+
+        with mock.patch.object(of, method, meanwhile):
+            done = ours(folder)
+        with fileio.open(f"{folder}/HISTORY.jsonl", "r") as file:
+            told = [json.loads(line) for line in file.read().splitlines()[2:]]
+        results[name] = {
+            "decision": done if isinstance(done, dict) else dataclasses.asdict(done),
+            "champion": VersionedDirectory(folder).champion(),
+            "told": [[entry["event"], entry["former"], entry["champion"]] for entry in told],
+        }
+
+    worse, better = (lambda folder: push(folder, 4)), (lambda folder: push(folder, 2))
+    between(VersionedDirectory, "crown", "better-between", worse, better)
+    between(VersionedDirectory, "crown", "worse-between", better, worse)
+    between(History, "append", "behind-the-pointer", worse, better)
+    between(History, "append", "kept-back", lambda folder: push(folder, 6), worse)
+    between(VersionedDirectory, "crown", "rolled-back-between", worse, restoring.roll_back)
+    between(VersionedDirectory, "crown", "promoted-between", worse, lambda folder: restoring.promote(folder, 1))
+    between(History, "append", "rollback-behind-the-pointer", restoring.roll_back, worse)
+
+    def push_before_the_line(folder: str) -> dict[str, Any]:
+        open_folder(folder).replace("CHAMPION", b"1\n")
+        return push(folder, 4)
+
+    def add_the_line(folder: str) -> None:
+        History(open_folder(folder)).append(ROLLED_BACK, champion=1, former=2, reason="", moved=True)
+
+    between(History, "append", "line-between", push_before_the_line, add_the_line)
+    appends = threading.Barrier(_WRITERS)
+
+    def append(number: int) -> None:
+        history = History(open_folder(f"{root}/history"))
+        appends.wait()
+        history.append(PROMOTED, champion=number, former=None, reason="", moved=True)
+
+    with ThreadPoolExecutor(_WRITERS) as pool:
+        list(pool.map(append, range(_WRITERS)))
+    entries = History(open_folder(f"{root}/history")).entries()
+    return {**results, "all-appended": sorted(entry["champion"] for entry in entries) == list(range(_WRITERS))}
 
 
 def spans(root: str) -> dict[str, Any]:

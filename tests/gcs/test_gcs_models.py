@@ -106,6 +106,45 @@ def test_version_on_the_store_is_the_model_and_its_fingerprint(ran, object_store
     assert pushed == model and "saved_model.pb" in model
 
 
+@pytest.fixture(scope="module")
+def rivals(object_store):
+    object_store.client.create_bucket("rivals")
+    return object_store.run("gs://rivals", "rival_pushes")["rival_pushes"]
+
+
+def test_push_that_another_overtakes_decides_again_and_meets_its_champion(rivals):
+    lost, won = rivals["better-between"], rivals["worse-between"]
+    assert (lost["champion"], lost["told"]) == (4, [["promoted", 2, 4], ["kept back", 4, 4]])
+    assert lost["decision"]["reason"].startswith("Kept back: top-1 0.8000 on 20 test images against 0.9000 of the")
+    assert (won["champion"], won["told"]) == (3, [["promoted", 2, 4], ["promoted", 4, 3]])
+    assert (won["decision"]["champion_version"], won["decision"]["version"]) == ("4", "3")
+
+
+def test_push_that_has_moved_the_pointer_and_not_told_it_is_told_once_and_in_its_place(rivals):
+    pushed = rivals["behind-the-pointer"]
+    assert (pushed["champion"], pushed["told"]) == (4, [["promoted", 2, 3], ["promoted", 3, 4]])
+    for name in ("rollback-behind-the-pointer", "line-between"):
+        rolled_back = rivals[name]
+        assert (rolled_back["champion"], rolled_back["told"]) == (3, [["rolled back", 2, 1], ["promoted", 1, 3]])
+
+
+def test_model_that_is_kept_back_meets_the_champion_that_another_push_made_meanwhile(rivals):
+    kept = rivals["kept-back"]
+    assert (kept["champion"], kept["told"]) == (3, [["promoted", 2, 3], ["kept back", 3, 3]])
+    assert kept["decision"]["champion_version"] == "3"
+
+
+def test_push_decides_again_where_somebody_moves_the_pointer_by_hand(rivals):
+    for name, event in (("rolled-back-between", "rolled back"), ("promoted-between", "promoted")):
+        moved = rivals[name]
+        assert (moved["champion"], moved["told"]) == (3, [[event, 2, 1], ["promoted", 1, 3]])
+        assert moved["decision"]["champion_version"] == "1"
+
+
+def test_decisions_told_at_once_are_all_told(rivals):
+    assert rivals["all-appended"]
+
+
 def test_summary_of_a_run_is_on_the_store(ran, object_store):
     summary = json.loads(object_store.read(_BUCKET, "summaries/simclr-1.json"))
     assert (summary["succeeded"], summary["configuration"]) == (True, "seed: 1\n")

@@ -9,11 +9,12 @@ from unittest import mock
 import pytest
 from push_saved_models import save_model, write_test_split
 
-from components.push import publishing, versions
 from components.push.comparison import Rule
 from components.push.decision import push_model
 from components.push.history import History
 from components.push.restoring import Change, promote, roll_back
+from components.span_ingest import folder
+from components.span_ingest.folder import LocalFolder
 
 
 @pytest.fixture(scope="module")
@@ -151,18 +152,19 @@ def test_version_without_a_record_that_the_pointer_names_is_found(pushed, push, 
 
 
 def test_history_is_replaced_whole_or_not_at_all(pushed):
-    before = (pushed / "HISTORY.jsonl").read_bytes()
+    before, replace = (pushed / "HISTORY.jsonl").read_bytes(), folder.os.replace
 
-    def die_half_way(content, target):
-        Path(target).write_bytes(content[: len(content) // 2])
-        raise OSError(28, "No space left on device")
+    def die_before_the_history(incoming, target):
+        if target.endswith("HISTORY.jsonl"):
+            raise OSError(28, "No space left on device")
+        replace(incoming, target)
 
     with (
-        mock.patch.object(publishing, "_write_to_disk", die_half_way),
-        mock.patch.object(versions, "write_atomically"),
+        mock.patch.object(folder.os, "replace", die_before_the_history),
         pytest.raises(OSError, match="No space left"),
     ):
         roll_back(str(pushed))
+    assert champion(pushed) == 2
     assert (pushed / "HISTORY.jsonl").read_bytes() == before
 
 
@@ -174,7 +176,7 @@ def test_damaged_history_is_refused_with_its_line(pushed):
 
 
 def test_history_keeps_what_looks_like_an_end_of_line(tmp_path):
-    kept = History(str(tmp_path), is_remote=False)
+    kept = History(LocalFolder(str(tmp_path)))
     kept.append("kept back", champion=1, former=1, reason="classes ['a\u2028b\x85c']")
     kept.append("promoted", champion=2, former=1, reason="next")
     assert [entry["reason"] for entry in kept.entries()] == ["classes ['a\u2028b\x85c']", "next"]

@@ -1,5 +1,6 @@
 """Versions under kill -9 and under concurrent pushes, each in a process of its own."""
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -13,7 +14,9 @@ from components.push import publishing, versions
 from components.push.comparison import Rule
 from components.push.decision import push_model
 from components.push.fingerprint import FINGERPRINT_FILE, fingerprint, model_files
+from components.push.rivals import OvertakenError, again_if_overtaken
 from components.push.versions import VersionedDirectory
+from components.span_ingest.folder import LocalFolder
 
 TIMEOUT_S = 60
 
@@ -68,7 +71,7 @@ def push_and_die(model, destination, moment):
     patches = {
         "fingerprint": mock.patch.object(publishing, "_write_to_disk", die),
         "rename": mock.patch.object(Path, "rename", die),
-        "pointer": mock.patch.object(versions, "write_atomically", die),
+        "pointer": mock.patch.object(LocalFolder, "swap", die),
     }
     with patches.get(moment) or mock.patch.object(publishing, "_copy_to_disk", copying):
         add_and_crown(model, destination)
@@ -242,6 +245,32 @@ def test_of_two_pushes_at_once_onto_an_object_store_each_has_a_version_of_its_ow
     # As a server reads them: no file of the one among those of the other.
     assert whole_versions(destination) == {1: fingerprint(second), 2: fingerprint(first)}
     assert [object_store.find(fingerprint(model)) for model in models] == [2, 1]
+
+
+def test_pointer_that_others_have_moved_meanwhile_stays_where_it_is(object_store, models, destination):
+    with object_store.exclusive():
+        object_store.crown(1)
+    with object_store.exclusive():
+        (destination / "CHAMPION").write_text("2\n")
+        with pytest.raises(OvertakenError, match=r"others changed .*CHAMPION each time"):
+            object_store.crown(3)
+    assert (destination / "CHAMPION").read_text() == "2\n"
+
+
+@pytest.mark.parametrize(("n_rivals", "ends"), [(4, True), (5, False)])
+def test_push_that_is_overtaken_again_and_again_gives_up(n_rivals, ends):
+    decisions = []
+
+    @again_if_overtaken
+    def decide(answer, *, path):
+        decisions.append(answer)
+        if len(decisions) <= n_rivals:
+            raise OvertakenError(path)
+        return answer
+
+    with contextlib.nullcontext() if ends else pytest.raises(OvertakenError, match="Repeat it when they have ended"):
+        assert decide("done", path="gs://bucket/CHAMPION") == "done"
+    assert len(decisions) == 5
 
 
 def test_url_is_kept_as_it_is():
