@@ -117,12 +117,10 @@ class LocalFolder:
             _flush(os.path.dirname(incoming))
 
     def swap(self, name: str, before: bytes | None, content: bytes) -> bool:
-        if before is None:
-            return self.create(name, content)
-        if self.read(name) != before:
-            return False
-        self.replace(name, content)
-        return True
+        unchanged = self.read(name) == before
+        if unchanged:
+            self.replace(name, content)
+        return unchanged
 
     def settle(self, below: str) -> None:
         for folder, _, names in os.walk(self._full(below)):
