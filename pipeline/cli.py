@@ -224,9 +224,9 @@ def _execute(config: PipelineConfig, execute: Callable[["Terminal", float, "Jour
     However it ends, the history in the output tells of it.
     """
     started_s = time.monotonic()
-    log_path = Path(config.output, "logs", f"{datetime.datetime.now():%Y%m%d-%H%M%S}.log").resolve()
+    logs = cli_options.output_folder(config, "logs")
+    log_path = (logs / f"{datetime.datetime.now():%Y%m%d-%H%M%S}.log").resolve()
     try:
-        log_path.parent.mkdir(parents=True, exist_ok=True)
         log_path.touch()
     except OSError as error:
         cli_options.no_folder("output", config.output, error)

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import NoReturn
 
 import click
@@ -79,6 +80,21 @@ def require_store(config: PipelineConfig) -> None:
     """Ends the program where nothing would be kept of what was ingested."""
     if config.retrain.store is None:
         refuse("retrain.store = null: give a folder that keeps what was ingested")
+
+
+def output_folder(config: PipelineConfig, *below: str) -> Path:
+    """Makes the output, or a folder below it; ends the program where that is no place on this machine."""
+    if "://" in config.output:
+        refuse(
+            f"output = {config.output!r}: what runs on this machine leaves its results on it; give a folder. On "
+            "Vertex AI they go to vertex.pipeline_root"
+        )
+    folder = Path(config.output, *below)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        no_folder("output", config.output, error)
+    return folder
 
 
 def no_folder(field: str, path: str, error: OSError) -> NoReturn:

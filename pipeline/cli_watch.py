@@ -3,7 +3,6 @@
 import datetime
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -61,10 +60,7 @@ def _watch(config: PipelineConfig, command: Sequence[str], schedule: "Schedule |
     from pipeline.watch.files import Files
     from pipeline.watch.loop import Event, RealClock, Watch
 
-    try:
-        Path(config.output).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        cli_options.no_folder("output", config.output, error)
+    cli_options.output_folder(config)
     clock = RealClock()
     try:
         with sole_use(config.output) as lock:

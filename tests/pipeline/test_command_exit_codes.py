@@ -112,6 +112,14 @@ MISTAKES = [
         )
         for command in ("run", "rehearse", "retrain")
     ),
+    *(
+        (
+            [command, "--output", "gs://b/runs", "--set", "retrain.store={empty}"],
+            2,
+            "on this machine leaves its results",
+        )
+        for command in ("run", "rehearse", "retrain", "watch")
+    ),
     (["watch", "--output", "{file}", "--set", "retrain.store={empty}"], 2, "file': cannot be written: File exists"),
     (["history", "--output", "{file}"], 2, "there is no such folder"),
     (["history", "--output", "{nowhere}"], 2, "there is no such folder"),
