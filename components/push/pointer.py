@@ -109,4 +109,6 @@ def _parsed(line: bytes, number: int, path: str) -> tuple[Entry, str]:
 def _tells_a_decision(entry: Entry) -> bool:
     """Whether it has an event in words, and for champion and former the number of a version, or null."""
     versions_or_null = (entry.get(name, "") for name in ("champion", "former"))
-    return isinstance(entry.get("event"), str) and all(n is None or type(n) is int for n in versions_or_null)
+    return isinstance(entry.get("event"), str) and all(
+        n is None or (type(n) is int and n >= 0) for n in versions_or_null
+    )

@@ -166,12 +166,13 @@ def test_any_history_of_versions_is_read_or_refused_with_its_line(tmp_path, data
     [
         json.dumps(_ENTRY | {"champion": [2]}).encode(),
         json.dumps(_ENTRY | {"former": "1"}).encode(),
+        json.dumps(_ENTRY | {"champion": -1}).encode(),
         json.dumps(_ENTRY | {"event": None}).encode(),
         b"[" * 100_000,
         b'{"event": "promoted", "former": null, "champion": ' + b"1" * 5000 + b"}",
         json.dumps(_ENTRY).encode().replace(b"better", b"\xff"),
     ],
-    ids=["a list", "a word", "no event", "a thousand levels", "a long number", "no UTF-8"],
+    ids=["a list", "a word", "below zero", "no event", "a thousand levels", "a long number", "no UTF-8"],
 )
 def test_line_that_tells_no_decision_is_refused_with_its_number(tmp_path, line):
     (tmp_path / "HISTORY.jsonl").write_bytes(json.dumps(_ENTRY).encode() + b"\n" + line + b"\n")
