@@ -1,6 +1,7 @@
 """What one stack wrote is read by the other; `make test-stacks` lets each leave and then read.
 
-A stack leaves a whole run of the pipeline, what its pushed model says of the images, and a stopped pretraining.
+A stack leaves a whole run of the pipeline, what its pushed model says of the images, and trainings that were stopped:
+a pretraining by LARS, and one on labels by AdamW.
 """
 
 import json
@@ -16,16 +17,17 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainer import loop, opening, stages
-from trainer.config import AugmentConfig, CropConfig, EncoderConfig, HeadConfig, PretrainConfig
+from trainer import classifiers, loop, opening, stages
+from trainer.config import AugmentConfig, ClassifierConfig, CropConfig, EncoderConfig, HeadConfig, PretrainConfig
 
 pytestmark = pytest.mark.stacks
 
 ROOT = Path(__file__).resolve().parents[2]
 STACK = version("tfx")
 STOPPED_AFTER, STEPS = 3, 12
+ENCODER = EncoderConfig(stage_blocks=(1,), width=4)
 PRETRAIN = PretrainConfig(
-    encoder=EncoderConfig(stage_blocks=(1,), width=4),
+    encoder=ENCODER,
     head=HeadConfig(output_dim=8),
     augment=AugmentConfig(crop=CropConfig(size_px=16)),
     batch_size=24,
@@ -60,12 +62,28 @@ def outputs(model, images):
 
 
 def pretrain(images, checkpoints, report):
-    return stages.pretrain(
-        PRETRAIN, opening.images(f"{images}/unlabeled", 16), seed=0, checkpoint_dir=str(checkpoints), report=report
+    files = opening.images(f"{images}/unlabeled", 16)
+    return stages.pretrain(PRETRAIN, files, seed=0, checkpoint_dir=str(checkpoints), report=report)
+
+
+def train_on_labels(images, checkpoints, report):
+    files = opening.labeled(f"{images}/labeled", 16)
+    return classifiers.train_classifier(
+        ClassifierConfig(batch_size=8, steps=STEPS, epochs=None),
+        files,
+        seed=0,
+        encoder_config=ENCODER,
+        size_px=16,
+        n_classes=len(files.classes),
+        checkpoint_dir=str(checkpoints),
+        report=report,
     )
 
 
-def test_stack_leaves_a_run_its_models_outputs_and_a_stopped_pretraining(shared, flat_folder, class_folders):
+TRAININGS = {"pretraining": pretrain, "on labels": train_on_labels}
+
+
+def test_stack_leaves_a_run_its_models_outputs_and_stopped_trainings(shared, flat_folder, class_folders):
     mine, images = shared / STACK, shared / "images"
     if not images.exists():
         shutil.copytree(flat_folder, images / "unlabeled")
@@ -77,8 +95,9 @@ def test_stack_leaves_a_run_its_models_outputs_and_a_stopped_pretraining(shared,
         if progress.step == STOPPED_AFTER:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    with pytest.raises(loop.PreemptedError):
-        pretrain(images, mine / "checkpoints", stop)
+    for name, train in TRAININGS.items():
+        with pytest.raises(loop.PreemptedError):
+            train(images, mine / "checkpoints" / name, stop)
 
 
 def test_pushed_model_of_the_other_stack_is_served_alike(shared, other):
@@ -91,12 +110,13 @@ def test_pushed_model_of_the_other_stack_is_served_alike(shared, other):
             np.testing.assert_array_equal(found[name], expected[name], err_msg=name)
 
 
-def test_pretraining_that_stopped_on_the_other_stack_goes_on(shared, other, tmp_path):
+@pytest.mark.parametrize("name", TRAININGS)
+def test_training_that_stopped_on_the_other_stack_goes_on(shared, other, tmp_path, name):
     seen = []
-    shutil.copytree(other / "checkpoints", tmp_path / "checkpoints")
-    pretrained = pretrain(shared / "images", tmp_path / "checkpoints", lambda progress: seen.append(progress.step))
+    shutil.copytree(other / "checkpoints" / name, tmp_path / "checkpoints")
+    done = TRAININGS[name](shared / "images", tmp_path / "checkpoints", lambda progress: seen.append(progress.step))
     assert seen == list(range(STOPPED_AFTER + 1, STEPS + 1))
-    losses = [row["loss"] for row in pretrained.history.rows]
+    losses = [row["loss"] for row in done.history.rows]
     assert len(losses) == STEPS and np.isfinite(losses).all()
 
 
