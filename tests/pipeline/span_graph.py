@@ -1,6 +1,5 @@
 """The part of the graph that decides whether to go on, with one node in the place of all that it decides about."""
 
-import json
 import os
 from pathlib import Path
 
@@ -9,32 +8,31 @@ from tfx.dsl.component.experimental.decorators import component
 from tfx.dsl.components.base.base_node import BaseNode
 from tfx.types.standard_artifacts import Examples
 
-from components.artifacts import IngestSummary, PipelineReport
+from components.artifacts import PipelineReport
 from components.image_example_gen.examples import read_records
-from components.span_ingest.settings import SPANS_FILE
 from pipeline import ingestion
 from pipeline.config import PipelineConfig
 from trainer.loop import PreemptedError
 
-COUNTED = "counted.json"
+COUNTED = "counted.txt"
 
 
 @component
 def Count(
     examples: InputArtifact[Examples],
-    summary: InputArtifact[IngestSummary],
     report: OutputArtifact[PipelineReport],
     broken_by: Parameter[str] = "",
 ) -> None:
-    """Counts the window's images, as training would see them, beside the new ones; fails while a file is there."""
+    """Counts the window's images, as training would see them; fails while a file is there.
+
+    As the first node under the condition it may not read what that looks at, see `ingestion.there_is_enough`.
+    """
     if os.path.exists(broken_by):
         if "SIGTERM" in Path(broken_by).read_text():
             raise PreemptedError(3, total_steps=10, directory="checkpoints")
         raise RuntimeError("the training died")
     Path(report.uri).mkdir(parents=True, exist_ok=True)
-    told = json.loads(Path(summary.uri, SPANS_FILE).read_text())
-    counted = {"window": _count(examples), "new": told["decision"]["new_images"]}
-    Path(report.uri, COUNTED).write_text(json.dumps(counted))
+    Path(report.uri, COUNTED).write_text(str(_count(examples)))
 
 
 def _count(examples: Examples) -> int:
@@ -52,6 +50,6 @@ def nodes(
     fingerprint = (fingerprints or {}).get("spans", "")
     spans = ingestion.new_images(config, fingerprint, images)
     with ingestion.there_is_enough(spans):
-        count = Count(examples=spans.outputs["examples"], summary=spans.outputs["summary"], broken_by=broken_by)
+        count = Count(examples=spans.outputs["examples"], broken_by=broken_by)
         trained = ingestion.span_trained(config, fingerprint, spans, count, [])
     return [images, spans, count, trained]

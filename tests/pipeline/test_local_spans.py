@@ -73,11 +73,10 @@ class Weeks:
             self.printed = console.file.getvalue()
         return None
 
-    def counted(self) -> list[tuple[int, int]]:
-        """How many images of the window, and of what is new, Count has met, by execution."""
+    def counted(self) -> list[int]:
+        """How many images of the window Count has met, by execution."""
         found = self.output.glob(f"artifacts/Count/report/*/{span_graph.COUNTED}")
-        met = [json.loads(path.read_text()) for path in sorted(found, key=lambda path: int(path.parent.name))]
-        return [(counts["window"], counts["new"]) for counts in met]
+        return [int(path.read_text()) for path in sorted(found, key=lambda path: int(path.parent.name))]
 
     def spans_json(self) -> dict:
         [*_, last] = sorted(self.output.glob("artifacts/SpanIngest/summary/*"), key=lambda path: int(path.name))
@@ -94,7 +93,7 @@ def test_each_week_has_its_outcome(weeks, sample_pngs):
     cats, ships = sample_pngs["cat"], sample_pngs["ship"]
     weeks.deliver({f"cat{n}.png": cats[n] for n in range(16, 24)})
     assert weeks.run() is None
-    assert weeks.counted() == [(8, 8)] and weeks.store.trained() == 1
+    assert weeks.counted() == [8] and weeks.store.trained() == 1
 
     # Nothing came: the graph is not even built.
     assert weeks.run() == "no new images: nothing to do"
@@ -117,7 +116,7 @@ def test_each_week_has_its_outcome(weeks, sample_pngs):
     weeks.broken_by.unlink()
     assert weeks.run() is None
     assert "SpanIngest              cached" in weeks.printed
-    assert weeks.counted() == [(8, 8), (10, 2)] and weeks.store.trained() == 3
+    assert weeks.counted() == [8, 10] and weeks.store.trained() == 3
     assert len(weeks.store.spans()) == 3
     assert weeks.run() == "no new images: nothing to do"
     told = weeks.spans_json()
@@ -156,7 +155,7 @@ def test_few_new_images_wait_for_more_and_then_all_are_trained_on(weeks, sample_
     assert weeks.run() == waits
     weeks.deliver({"22.png": frogs[22]})
     assert weeks.run() is None
-    assert weeks.counted() == [(3, 3)] and weeks.store.trained() == 2
+    assert weeks.counted() == [3] and weeks.store.trained() == 2
 
 
 def test_leakage_gate_which_waits_for_nothing_reads_the_window_of_a_run_that_waits_as_one_without_images(
@@ -186,10 +185,10 @@ def test_images_of_the_test_split_never_come_to_training(weeks, class_folders, s
     weeks.deliver({f"{path.parent.name}{path.name}": path.read_bytes() for path in class_folders.rglob("*.png")})
     weeks.deliver({"new.png": sample_pngs["cat"][30]})
     assert weeks.run() is None
-    [(in_window, new)] = weeks.counted()
+    [in_window] = weeks.counted()
     summary = next(weeks.output.glob("artifacts/ImageExampleGen-labeled/summary/*/summary.json"))
     held_out = json.loads(summary.read_text())["labeled"]["splits"]["test"]
-    assert held_out > 0 and in_window == new == 49 - held_out
+    assert held_out > 0 and in_window == 49 - held_out
     [span] = weeks.store.spans()
     assert (span.counts.kept, span.counts.duplicate) == (49 - held_out, held_out)
     assert weeks.spans_json()["test_images_in_spans"] == 0
@@ -239,7 +238,7 @@ def test_sigterm_in_a_training_ends_the_run_as_between_two_nodes_and_the_next_go
     assert weeks.counted() == [] and weeks.store.trained() == 0
     weeks.broken_by.unlink()
     assert weeks.run() is None
-    assert weeks.counted() == [(1, 1)] and weeks.store.trained() == 1
+    assert weeks.counted() == [1] and weeks.store.trained() == 1
 
 
 def test_part_of_a_run_takes_over_from_the_run_before_also_if_the_clock_was_moved_back_between(weeks, sample_pngs):
@@ -257,4 +256,4 @@ def test_part_of_a_run_takes_over_from_the_run_before_also_if_the_clock_was_move
         metadata.execute("UPDATE Context SET create_time_since_epoch = 1 WHERE id = ?", [last])
     weeks.broken_by.unlink()
     weeks.run(from_node="Count")
-    assert weeks.counted() == [(1, 1), (2, 1)] and weeks.store.trained() == 2
+    assert weeks.counted() == [1, 2] and weeks.store.trained() == 2

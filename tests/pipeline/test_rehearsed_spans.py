@@ -1,6 +1,5 @@
 """The compiled condition over a source that grows, in containers as Vertex AI would start them."""
 
-import json
 import shutil
 from pathlib import Path
 
@@ -86,8 +85,7 @@ def test_new_images_go_on_to_what_waits_for_them_and_nothing_new_ends_well_witho
     weeks.deliver({f"{number}.png": cats[number] for number in (20, 21, 22)})
     first = weeks.rehearse()
     assert {result.state.name for result in first.values()} == {"SUCCEEDED"}
-    counted = json.loads(Path(first["Count"].made.artifacts["report"]["uri"], span_graph.COUNTED).read_text())
-    assert counted["window"] == counted["new"] == 3
+    assert Path(first["Count"].made.artifacts["report"]["uri"], span_graph.COUNTED).read_text() == "3"
     assert weeks.store.trained() == 1
 
     weeks.deliver({"copy.png": cats[20]})
