@@ -102,12 +102,12 @@ def push_model(
         if not verdict.blessed:
             history.append(KEPT_BACK, champion=former, former=former, **_told(verdict), **details)
             return verdict
-        done = f"Already pushed as version {version}"
+        done, told = f"Already pushed as version {version}", {**_told(verdict), **details}
         if version is None:
-            version = directory.add(
-                model_path, model_fingerprint=own_fingerprint, record={**_told(verdict), **details}, copies=copies
-            )
+            version = directory.add(model_path, model_fingerprint=own_fingerprint, record=told, copies=copies)
             done = f"Pushed as version {version}"
+        else:
+            directory.record_anew(version, told)
         verdict = dataclasses.replace(
             verdict, reason=f"{done}: {verdict.reason}", pushed=directory.path_of(version), version=str(version)
         )

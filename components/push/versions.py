@@ -122,7 +122,7 @@ class VersionedDirectory:
         Args:
           model_path: directory of the SavedModel, local or remote.
           model_fingerprint: its fingerprint.
-          record: what `record` shall tell of the version, JSON values.
+          record: what `record` shall tell of the version until `record_anew`, JSON values.
           copies: files to keep with it, by their paths in ADDED_FOLDER.
 
         Returns:
@@ -130,7 +130,7 @@ class VersionedDirectory:
         """
         version = max(pointer.numbers(self.path), default=0) + 1
         additions = Additions(
-            texts={RECORD_FILE: json.dumps(record or {}, indent=1)},
+            texts={RECORD_FILE: _record_text(record or {})},
             copies={posixpath.join(ADDED_FOLDER, name): source for name, source in (copies or {}).items()},
         )
         if self._is_remote:
@@ -147,8 +147,12 @@ class VersionedDirectory:
             version += 1
         return version
 
+    def record_anew(self, version: int, record: Mapping[str, Any]) -> None:
+        """Replaces what is told of a version that is there: it was decided on again."""
+        self._folder.replace(f"{version}/{RECORD_FILE}", _record_text(record).encode())
+
     def record(self, version: int) -> dict[str, Any]:
-        """What was recorded with a version when it was pushed; empty where another tool has put it there."""
+        """What was recorded when a version was decided on last; empty where another tool has put it there."""
         path = posixpath.join(self.path_of(version), RECORD_FILE)
         if not fileio.exists(path):
             return {}
@@ -171,3 +175,7 @@ class VersionedDirectory:
             reason = f"{pointer.CHAMPION_FILE} stands at version {champion}, of which no decision tells."
             history.append(FOUND, champion=champion, former=told, reason=reason)
         return history
+
+
+def _record_text(record: Mapping[str, Any]) -> str:
+    return json.dumps(record, indent=1)

@@ -156,6 +156,15 @@ def test_older_version_that_wins_is_crowned_and_not_copied(push, models, tmp_pat
     assert not (tmp_path / "pushed" / "3").exists()
 
 
+def test_older_version_that_wins_is_recorded_with_what_it_won_by(push, models, tmp_path):
+    push(models[4])
+    push(models[5], max_regression=1.0)
+    won = push(models[4])
+    record = json.loads((tmp_path / "pushed" / "1" / "assets.extra" / "push" / "record.json").read_text())
+    assert (record["champion_version"], record["champion_top1"]) == ("2", pytest.approx(0.75))
+    assert push(models[4]).reason == won.reason
+
+
 def test_lost_pointer_is_restored_by_the_same_model(push, models, tmp_path):
     push(models[4])
     (tmp_path / "pushed" / "CHAMPION").unlink()
