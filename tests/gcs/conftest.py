@@ -47,7 +47,7 @@ class ObjectStore:
         return self.client.bucket(bucket).blob(name).download_as_bytes()
 
     def run(self, root: str, *names: str, timeout_s: int = _TIMEOUT_S) -> dict[str, Any]:
-        """Calls functions of `gcs_programs` in one process, which asks only Google for anything.
+        """Calls functions that `gcs_programs` knows in one process, which asks only Google for anything.
 
         Returns:
             What they return, by their names.
