@@ -1,12 +1,13 @@
 """The charts of the history: accuracy, images and drift, run by run."""
 
 import datetime
+import math
 from collections.abc import Callable, Sequence
 
 import plotly.graph_objects as go
 
 from components.report import style
-from pipeline.history.records import Accuracy, Outcome, Record
+from pipeline.history.records import Accuracy, Delivery, Outcome, Record
 
 # What became of the candidate, by colour and symbol.
 _DECISIONS: dict[Outcome, tuple[str, str]] = {
@@ -18,6 +19,7 @@ _DECISIONS: dict[Outcome, tuple[str, str]] = {
 _COUNTED = (("kept", style.BLUE), ("duplicate", style.GREY), ("rejected", style.VERMILION))
 # p-values of a permutation test are not smaller than one in some thousands: below this is no room for a point.
 _LEAST_P = 1e-4
+_ROOM_OF_P = 0.15  # decades, at each end
 _MOST_TICKS = 12
 # Of the time between the first run and the last, at each end.
 _ROOM, _LEAST_ROOM = 0.04, datetime.timedelta(minutes=30)
@@ -87,7 +89,7 @@ def _images(records: Sequence[Record]) -> go.Figure:
     """What became of each delivery as bars one upon the other, and the window as a line on an axis of its own."""
     # The fewer there are, the more room is between them: one alone would fill the chart.
     shown = style.figure(400, barmode="stack", bargap=max(_LEAST_GAP, 1 - len(records) / _FULL_BARS), showlegend=True)
-    delivered = [record for record in records if record.delivery]
+    delivered = _first_of_each_delivery(records)
     for name, colour in _COUNTED:
         shown.add_trace(
             go.Bar(
@@ -112,6 +114,15 @@ def _images(records: Sequence[Record]) -> go.Figure:
         ticktext=[style.plain(text) for text in _days([record.started for record in ticks])],
     )
     return shown
+
+
+def _first_of_each_delivery(records: Sequence[Record]) -> list[Record]:
+    """The runs that read a delivery, without those that went on with its span where an earlier one had broken off."""
+    first: dict[Delivery | str, Record] = {}
+    for record in records:
+        if record.delivery:
+            first.setdefault(record.name if record.delivery.span is None else record.delivery, record)
+    return list(first.values())
 
 
 def _days(started: Sequence[str]) -> list[str]:
@@ -162,7 +173,7 @@ def _drift(records: Sequence[Record]) -> go.Figure:
             go.Scatter(
                 name=name,
                 x=[record.started for record in those],
-                y=[max(record.drift.p_value, _LEAST_P) for record in those],
+                y=[_shown_p(record.drift.p_value) for record in those],
                 mode="markers",
                 marker={"color": colour, "size": 10},
                 hovertemplate="p = %{y:.2g}",
@@ -175,12 +186,19 @@ def _drift(records: Sequence[Record]) -> go.Figure:
             y=[record.drift.threshold for record in records],
             mode="lines+markers",
             line={"color": style.AXIS, "dash": "dash", "width": 1.5},
-            marker={"size": 3},
+            marker={"symbol": "line-ew-open", "size": 10},
             hovertemplate="%{y:.2g}",
         )
     )
-    shown.update_yaxes(type="log", title={"text": "p-value (log scale)"})
+    least = min(_shown_p(value) for record in records for value in (record.drift.p_value, record.drift.threshold))
+    shown.update_yaxes(
+        type="log", dtick=1, range=[math.log10(least) - _ROOM_OF_P, _ROOM_OF_P], title={"text": "p-value (log scale)"}
+    )
     return _by_time(shown, records)
+
+
+def _shown_p(value: float) -> float:
+    return max(value, _LEAST_P)
 
 
 def _by_time(shown: go.Figure, records: Sequence[Record]) -> go.Figure:

@@ -4,6 +4,7 @@ import base64
 import datetime
 import io
 import json
+import math
 import os
 import re
 import subprocess
@@ -20,7 +21,7 @@ from pipeline import cli
 from pipeline.history import figures
 from pipeline.history.charts import all_charts
 from pipeline.history.page import write_page
-from pipeline.history.records import Delivery, Record, Records
+from pipeline.history.records import Delivery, Drift, Record, Records
 from pipeline.history.recovery import recover
 
 ATTACK = '<img src=x onerror="alert(1)">'
@@ -327,6 +328,23 @@ def test_runs_of_one_day_are_told_apart_under_their_bars(moments, ticks):
         Record(name=moment, command="retrain", started=moment, ended=moment, delivery=delivery) for moment in moments
     ]
     assert list(all_charts(records)["images"].layout.xaxis.ticktext) == ticks
+
+
+@pytest.mark.parametrize(("span", "bars"), [(3, ["first"]), (None, ["first", "again"])])
+def test_delivery_that_a_second_run_goes_on_with_is_one_bar_and_two_points_of_the_window(span, bars):
+    delivery = Delivery(span=span, read=171, kept=170, duplicate=0, rejected=1)
+    read = {"command": "retrain", "started": "2026-03-02T03:00:00+00:00", "delivery": delivery, "window_images": 400}
+    chart = all_charts([Record(name=name, **read) for name in ("first", "again")])["images"]
+    assert [list(bar.x) for bar in chart.data[:3]] == [bars] * 3
+    assert list(chart.data[3].x) == ["first", "again"]
+
+
+def test_axis_of_p_values_has_a_tick_a_decade_up_to_one():
+    drift = Drift(p_value=0.7, threshold=0.005, findings=())
+    record = Record(name="1", command="retrain", started="2026-03-02T03:00:00+00:00", drift=drift)
+    axis = all_charts([record])["drift"].layout.yaxis
+    low, high = axis.range
+    assert axis.dtick == 1 and low < math.log10(0.005) and 0 < high < 1
 
 
 def test_champion_and_its_changes_by_hand_are_told(runs):

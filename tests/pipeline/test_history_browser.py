@@ -78,3 +78,14 @@ def test_page_draws_its_charts_without_complaint_or_request_and_stays_in_its_wid
     visit.page.get_by_role("row").filter(has_text="2026-01-17").get_by_role("link").click()
     assert visit.page.title() == "the report of week 8"
     visit.page.close()
+
+
+def test_charts_that_make_a_page_longer_than_the_window_are_not_cut_by_the_scrollbar(browser, tmp_path):
+    file = tmp_path / "history.html"
+    file.write_text(render([week(1, "promoted")], damaged=[]), "utf-8")
+    visit = Visit(browser, file, width=1200, height=1400, scheme="light")
+    overhang = visit.page.eval_on_selector_all(
+        ".scroll:has(.chart)", "all => all.map(one => one.scrollWidth - one.clientWidth)"
+    )
+    assert overhang == [0] * 3
+    visit.page.close()
